@@ -1,0 +1,87 @@
+"""Where speech leaves livekit-agents and enters the playout.
+
+In: the session's audio frames, one segment an utterance. Out: the same samples in the playout; and back to the session,
+when the first of them was released and, exactly once a segment, how much was really heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from livekit import rtc
+from livekit.agents.voice import io
+
+from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
+from avatar.playout import Finished, Playout, Started
+
+AHEAD_S = 6.0
+"""How far synthesis may run ahead of what is heard."""
+
+
+class PlayoutOutput(io.AudioOutput):
+    """The end of the session's audio chain. Make it, then the playout with it as the listener, then `bind` the two.
+
+    ``on_segment`` (if set) is told of each segment's start: the latency waterfall hangs on it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="mien playout", capabilities=io.AudioOutputCapabilities(pause=True), sample_rate=SAMPLE_RATE_HZ
+        )
+        self.on_segment: Callable[[Started], None] | None = None
+        self._playout: Playout | None = None
+
+    def bind(self, playout: Playout) -> None:
+        self._playout = playout
+
+    @property
+    def playout(self) -> Playout:
+        assert self._playout is not None, "bind() comes first"
+        return self._playout
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        playout = self.playout
+        if frame.sample_rate != SAMPLE_RATE_HZ:
+            raise MienError(f"the playout takes {SAMPLE_RATE_HZ} Hz, not {frame.sample_rate}: resample before")
+        generation = playout.generation
+        await playout.room(AHEAD_S)
+        if playout.generation != generation:
+            return  # interrupted while it waited: this frame belongs to what was cleared
+        # From here on nothing awaits: the session and the wrappers above count a segment and the playout has it.
+        await super().capture_frame(frame)
+        playout.push(_mono(frame))
+
+    def flush(self) -> None:
+        super().flush()
+        self.playout.end()
+
+    def clear_buffer(self) -> None:
+        super().flush()
+        self.playout.clear()
+
+    def pause(self) -> None:
+        super().pause()
+        self.playout.pause()
+
+    def resume(self) -> None:
+        super().resume()
+        self.playout.resume()
+
+    # -- the playout's listener
+
+    def on_started(self, event: Started) -> None:
+        self.on_playback_started(created_at=time.time())
+        if self.on_segment is not None:
+            self.on_segment(event)
+
+    def on_finished(self, event: Finished) -> None:
+        self.on_playback_finished(playback_position=event.position_s, interrupted=event.interrupted)
+
+
+def _mono(frame: rtc.AudioFrame) -> Pcm:
+    pcm: Pcm = np.frombuffer(frame.data, np.int16).copy()
+    if frame.num_channels > 1:
+        pcm = pcm.reshape(-1, frame.num_channels).mean(axis=1).astype(np.int16)
+    return pcm

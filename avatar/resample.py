@@ -1,0 +1,53 @@
+"""48 kHz speech down to the renderer's 16 kHz, as it comes.
+
+The filter's coefficients are integers and the sums stay below 2**53, so float64 arithmetic is exact and any chunking of
+the input gives the same output, bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
+
+_FACTOR = SAMPLE_RATE_HZ // SPEECH_RATE_HZ
+_REACH = 48
+"""Input samples used on each side of an output sample: 1 ms of lookahead."""
+_SCALE = 1 << 15
+_CUTOFF_HZ = 7_400
+
+
+def _kernel() -> npt.NDArray[np.float64]:
+    """A Blackman-windowed sinc of 2 * _REACH + 1 taps with unit gain, rounded to integers of 1/_SCALE."""
+    at = np.arange(-_REACH, _REACH + 1)
+    cutoff = 2 * _CUTOFF_HZ / SAMPLE_RATE_HZ
+    taps = cutoff * np.sinc(cutoff * at) * np.blackman(at.size)
+    return np.rint(taps / taps.sum() * _SCALE)
+
+
+_KERNEL = _kernel()
+
+
+class Decimator:
+    """Streaming, zero-phase: output sample m stands at input sample 3 * m."""
+
+    def __init__(self) -> None:
+        self._held: npt.NDArray[np.float64] = np.zeros(_REACH)
+
+    def push(self, pcm: Pcm) -> Pcm:
+        """int16 [n] at 48 kHz → int16 at 16 kHz, as many samples as are settled."""
+        held = np.concatenate([self._held, pcm.astype(np.float64)])
+        count = max(0, (held.size - 2 * _REACH - 1) // _FACTOR + 1)
+        self._held = held[count * _FACTOR :]
+        if not count:
+            return np.zeros(0, np.int16)
+        windows = np.lib.stride_tricks.sliding_window_view(held, _KERNEL.size)[: count * _FACTOR : _FACTOR]
+        exact = windows @ _KERNEL
+        return np.clip(np.floor(exact / _SCALE + 0.5), -32768, 32767).astype(np.int16)
+
+    def flush(self) -> Pcm:
+        """What is left, as if silence followed; then start anew."""
+        tail = self.push(np.zeros(_REACH, np.int16))
+        self._held = np.zeros(_REACH)
+        return tail

@@ -1,0 +1,636 @@
+"""The playout in virtual time: pairing, starts, late pictures, dry speech, interruptions, failing neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Pcm, Sink
+from avatar.pictures import STILL_TICKS
+from avatar.playout import Finished, Playout, Started, TickReport
+from avatar.renderer import Expression, Shot
+from tests.doubles.clock import run_virtually
+from tests.doubles.renderers import ScriptedRenderer, batching_renderer, read_shot
+from tests.doubles.sinks import LostSink, MemorySink, PacketSink, StuckSink
+
+pytestmark = pytest.mark.unit
+
+TICK_S = 0.04
+
+
+@dataclass
+class Heard:
+    """A listener that keeps what it is told."""
+
+    started: list[Started] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+
+    def on_started(self, event: Started) -> None:
+        self.started.append(event)
+
+    def on_finished(self, event: Finished) -> None:
+        self.finished.append(event)
+
+
+@dataclass
+class Stage:
+    playout: Playout
+    renderer: ScriptedRenderer
+    sink: MemorySink
+    heard: Heard
+    ticks: list[TickReport]
+
+    def shots(self) -> list[Shot]:
+        return [read_shot(frame.picture) for frame in self.sink.frames]
+
+
+def speech(seconds: float, level: int = 8000) -> Pcm:
+    """Never zero, so that it can be told from silence, and no two samples near each other are alike."""
+    count = round(seconds * SAMPLE_RATE_HZ)
+    return (level + np.arange(count) % 4000).astype(np.int16)
+
+
+def perform(
+    script: Callable[[Stage], Awaitable[None]],
+    renderer: ScriptedRenderer | None = None,
+    sink: Callable[[], MemorySink] = MemorySink,
+) -> Stage:
+    """Run a script beside a live playout, in virtual time."""
+
+    async def play() -> Stage:
+        heard = Heard()
+        played = renderer or ScriptedRenderer()
+        playout = Playout(played, listener=heard)
+        target = sink()
+        ticks: list[TickReport] = []
+        playout.on_tick = ticks.append
+        playout.attach(target, primary=True)
+        stage = Stage(playout, played, target, heard, ticks)
+        async with asyncio.TaskGroup() as tasks:
+            clock = tasks.create_task(playout.run())
+            await asyncio.sleep(0.1)
+            await script(stage)
+            clock.cancel()
+        playout.close()
+        return stage
+
+    return run_virtually(play())
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def said(sink: MemorySink) -> Pcm:
+    """All sound that is not silence."""
+    sound = sink.sound
+    heard: Pcm = sound[sound != 0]
+    return heard
+
+
+# -- pairing
+
+
+def test_idle_is_a_picture_and_silence_every_40_ms() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(2)
+
+    stage = perform(script)
+    assert [frame.tick for frame in stage.sink.frames] == list(range(len(stage.sink.frames)))
+    assert len(stage.sink.frames) == pytest.approx(2.1 / TICK_S, abs=2)
+    assert not stage.sink.sound.any()
+    assert [shot.tick for shot in stage.shots()[1:]] == list(range(1, len(stage.sink.frames)))
+
+
+def test_each_picture_goes_with_its_own_sound() -> None:
+    pcm = speech(1.0)
+
+    async def script(stage: Stage) -> None:
+        stage.playout.push(pcm)
+        stage.playout.end()
+        await asyncio.sleep(1.5)
+
+    stage = perform(script)
+    spoken = [frame for frame in stage.sink.frames if frame.sound.any()]
+    assert [read_shot(frame.picture).n for frame in spoken] == list(range(25))
+    for n, frame in enumerate(spoken):
+        assert read_shot(frame.picture) == Shot(frame.tick, 0, n, min(n, 25))
+        np.testing.assert_array_equal(frame.sound, pcm[n * TICK_SAMPLES : (n + 1) * TICK_SAMPLES])
+    assert stage.heard.finished == [Finished(0, 1.0, False)]
+
+
+def test_the_renderer_hears_the_same_speech_at_16_khz_whatever_the_chunks() -> None:
+    pcm = speech(0.5)
+
+    # the closing clear forgets the audio, so look at what was pushed before it
+    async def whole(stage: Stage) -> None:
+        stage.playout.push(pcm)
+        stage.playout.end()
+        results.append(stage.renderer.heard(0))
+
+    async def cut(stage: Stage) -> None:
+        for chunk in np.split(pcm, [1, 7, 480, 481, 5000, 20_000]):
+            stage.playout.push(chunk)
+        stage.playout.end()
+        results.append(stage.renderer.heard(0))
+
+    results: list[Pcm] = []
+    perform(whole)
+    perform(cut)
+    assert results[0].size == 8000
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_the_last_tick_is_filled_up_with_silence_and_the_next_segment_follows() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.05))
+        stage.playout.end()
+        stage.playout.push(speech(0.04, level=20_000))
+        stage.playout.end()
+        await asyncio.sleep(1)
+
+    stage = perform(script)
+    spoken = [(shot.segment, shot.n) for shot in stage.shots() if shot.segment is not None]
+    assert spoken == [(0, 0), (0, 1), (1, 0)]
+    assert [event.position_s for event in stage.heard.finished] == [pytest.approx(0.05), pytest.approx(0.04)]
+    assert not any(event.interrupted for event in stage.heard.finished)
+
+
+# -- starts
+
+
+def test_speech_starts_at_the_next_tick_when_its_picture_is_prompt() -> None:
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(0.005)
+        stage.playout.push(speech(0.2))
+        await asyncio.sleep(0.3)
+
+    stage = perform(script)
+    (event,) = stage.heard.started
+    assert event.fresh
+    assert event.released_at - event.pushed_at <= TICK_S
+
+
+def test_sound_waits_for_a_slow_first_picture_but_not_longer_than_the_grace() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(1))
+        await asyncio.sleep(1)
+
+    never = ScriptedRenderer(latency=lambda shot: 0.0 if shot.segment is None else None)
+    (event,) = perform(script, never).heard.started
+    assert not event.fresh
+    assert 0.12 <= event.released_at - event.pushed_at <= 0.12 + 2 * TICK_S
+
+    slow = ScriptedRenderer(lead_ticks=4, start_ticks=2, latency=lambda shot: 0.05)
+    (event,) = perform(script, slow).heard.started
+    assert event.fresh
+    assert event.released_at - event.pushed_at <= 3 * TICK_S
+
+
+def test_a_renderer_that_fails_does_not_make_the_voice_wait() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        await asyncio.sleep(1)
+
+    stage = perform(script, ScriptedRenderer(fails=lambda shot: shot.segment is not None))
+    assert stage.heard.started[0].released_at - stage.heard.started[0].pushed_at <= TICK_S
+    assert stage.heard.finished == [Finished(0, 0.4, False)]
+    assert stage.playout.stats.renderer_errors >= 10
+
+
+# -- late pictures
+
+
+def test_a_late_picture_repeats_the_last_then_the_mouth_eases_shut_then_speech_is_back() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(1))
+        stage.playout.end()
+        await asyncio.sleep(1.5)
+
+    late = range(8, 16)
+    stage = perform(script, ScriptedRenderer(latency=lambda shot: None if shot.n in late and shot.segment == 0 else 0))
+    first = next(i for i, shot in enumerate(stage.shots()) if shot.segment == 0)
+    seen = stage.shots()[first : first + 25]
+    kinds = [report.picture for report in stage.ticks[first : first + 25]]
+    assert kinds == ["fresh"] * 8 + ["repeated"] * 2 + ["closing"] * 6 + ["fresh"] * 9
+    assert [shot.n for shot in seen[8:10]] == [7, 7]
+    closing = seen[10:16]
+    assert [(shot.segment, shot.since, shot.after) for shot in closing] == [(None, i, (0, 7)) for i in range(6)]
+    assert [(shot.n, shot.since) for shot in seen[16:18]] == [(16, 0), (17, 1)]
+    np.testing.assert_array_equal(said(stage.sink), speech(1))
+    assert stage.playout.stats.late == len(late)
+
+
+def test_with_no_picture_at_all_the_still_is_shown_and_the_voice_goes_on() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(1))
+        stage.playout.end()
+        await asyncio.sleep(0.2)
+        stage.renderer.broken = True
+        await asyncio.sleep(1.5)
+        stage.renderer.broken = False
+
+    stage = perform(script)
+    np.testing.assert_array_equal(said(stage.sink), speech(1))
+    assert stage.sink.frames[-1].picture is ScriptedRenderer.still
+    assert stage.heard.finished == [Finished(0, 1.0, False)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000))
+def test_a_jittering_batching_renderer_never_costs_a_sample(seed: int) -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(2))
+        stage.playout.end()
+        await asyncio.sleep(3)
+
+    stage = perform(script, batching_renderer(seed))
+    np.testing.assert_array_equal(said(stage.sink), speech(2))
+    (event,) = stage.heard.started
+    assert event.released_at - event.pushed_at <= 0.2 + 2 * TICK_S
+    shown = [(frame.tick, read_shot(frame.picture)) for frame in stage.sink.frames]
+    assert all(
+        shot.tick == tick for (tick, shot), report in zip(shown, stage.ticks, strict=True) if report.picture == "fresh"
+    )
+    assert stage.heard.finished == [Finished(0, 2.0, False)]
+
+
+# -- speech that stutters
+
+
+def test_speech_that_runs_dry_resumes_at_its_next_sample_and_stays_in_step() -> None:
+    pcm = speech(0.5)
+
+    async def script(stage: Stage) -> None:
+        stage.playout.push(pcm[: TICK_SAMPLES * 3 + 777])
+        await asyncio.sleep(0.5)
+        stage.playout.push(pcm[TICK_SAMPLES * 3 + 777 :])
+        stage.playout.end()
+        await asyncio.sleep(1)
+
+    stage = perform(script)
+    spoken = [(frame, read_shot(frame.picture)) for frame in stage.sink.frames if read_shot(frame.picture).segment == 0]
+    assert [shot.n for _, shot in spoken] == list(range(13))
+    assert [shot.since for _, shot in spoken][:5] == [0, 1, 2, 0, 1], "the mouth opens anew after the gap"
+    for frame, shot in spoken:
+        expected = pcm[shot.n * TICK_SAMPLES : (shot.n + 1) * TICK_SAMPLES]
+        quiet = 480 if shot.n == 3 else 0  # faded in
+        np.testing.assert_array_equal(frame.sound[quiet : expected.size], expected[quiet:])
+    assert stage.playout.stats.dry == 1
+    assert stage.heard.finished == [Finished(0, 0.5, False)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    pieces=st.lists(st.tuples(st.integers(1, 9000), st.floats(0, 0.3)), min_size=1, max_size=12),
+    start_offset=st.floats(0, 0.08),
+)
+def test_a_stuttering_tts_loses_and_repeats_nothing(pieces: list[tuple[int, float]], start_offset: float) -> None:
+    total = sum(size for size, _ in pieces)
+    pcm = (1 + np.arange(total) % 30_000).astype(np.int16)
+
+    async def script(stage: Stage) -> None:
+        await asyncio.sleep(start_offset)
+        at = 0
+        for size, pause_s in pieces:
+            stage.playout.push(pcm[at : at + size])
+            at += size
+            await asyncio.sleep(pause_s)
+        stage.playout.end()
+        await asyncio.sleep(total / SAMPLE_RATE_HZ + 1)
+
+    stage = perform(script)
+    assert stage.heard.finished == [Finished(0, total / SAMPLE_RATE_HZ, False)]
+    spoken = [
+        (frame, report) for frame, report in zip(stage.sink.frames, stage.ticks, strict=True) if report.segment == 0
+    ]
+    assert len(spoken) == -(-total // TICK_SAMPLES)
+    for n, (frame, report) in enumerate(spoken):
+        # A picture whose audio is still in the resampler (1 ms) is late; then the last one stays.
+        assert report.picture == "repeated" or read_shot(frame.picture).n == n
+        expected = pcm[n * TICK_SAMPLES : (n + 1) * TICK_SAMPLES]
+        np.testing.assert_array_equal(frame.sound[480 : expected.size], expected[480:])  # 10 ms may be faded
+
+
+# -- interruption
+
+
+def test_clear_takes_effect_in_the_caller() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(5))
+        await asyncio.sleep(1)
+        before = len(stage.sink.frames)
+        stage.playout.clear()
+        assert [event.interrupted for event in stage.heard.finished] == [True]
+        assert stage.playout.ahead_s == 0
+        await asyncio.sleep(1)
+        after = stage.sink.frames[before:]
+        assert not np.concatenate([frame.sound for frame in after])[480:].any(), "only the 10 ms fade follows"
+        assert all(frame.generation == 1 for frame in after)
+        shots = [read_shot(frame.picture) for frame in after]
+        assert all(shot.segment is None for shot in shots)
+        assert [shot.since for shot in shots[:4]] == [0, 1, 2, 3]
+        assert shots[0].after is not None, "the mouth eases shut from where it was"
+        assert shots[0].after[0] == 0
+
+    perform(script)
+
+
+def test_the_fade_after_an_interruption_has_no_click() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(5))
+        await asyncio.sleep(1.01)
+        stage.playout.clear()
+        await asyncio.sleep(0.2)
+
+    sound = perform(script).sink.sound.astype(int)
+    end = int(np.flatnonzero(sound)[-1])
+    assert np.abs(np.diff(sound[end - 900 : end + 2])).max() < 4100, "the test tone itself steps by 3999"
+
+
+def test_clear_before_the_first_frame_ends_the_segment_once_at_zero() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.3))
+        stage.playout.clear()
+        stage.playout.clear()
+        await asyncio.sleep(0.3)
+
+    stage = perform(script)
+    assert stage.heard.finished == [Finished(0, 0.0, True)]
+    assert not stage.heard.started
+    assert not stage.sink.sound.any()
+
+
+def test_clear_ends_every_queued_segment_once_and_in_order() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        stage.playout.push(speech(0.4))
+        await asyncio.sleep(0.21)
+        stage.playout.clear()
+        await asyncio.sleep(0.3)
+
+    stage = perform(script)
+    assert [event.segment for event in stage.heard.finished] == [0, 1, 2]
+    assert all(event.interrupted for event in stage.heard.finished)
+    assert stage.heard.finished[0].position_s == pytest.approx(0.2, abs=0.05)
+    assert [event.position_s for event in stage.heard.finished[1:]] == [0, 0]
+
+
+def test_clear_then_push_at_once_plays_the_new_segment_alone() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(1, level=1000))
+        await asyncio.sleep(0.3)
+        stage.playout.clear()
+        before = len(stage.sink.frames)
+        stage.playout.push(speech(0.2, level=20_000))
+        stage.playout.end()
+        await asyncio.sleep(0.6)
+        sound = np.concatenate([frame.sound for frame in stage.sink.frames[before:]])
+        np.testing.assert_array_equal(sound[480 : round(0.2 * SAMPLE_RATE_HZ)], speech(0.2, level=20_000)[480:])
+
+    stage = perform(script)
+    assert [(event.segment, event.interrupted) for event in stage.heard.finished] == [(0, True), (1, False)]
+
+
+def test_nothing_old_comes_out_after_a_clear_even_from_a_slow_renderer() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(2))
+        await asyncio.sleep(0.7)
+        before = len(stage.sink.frames)
+        stage.playout.clear()
+        stage.playout.push(speech(1))
+        await asyncio.sleep(1)
+        assert all(read_shot(frame.picture).segment != 0 for frame in stage.sink.frames[before + STILL_TICKS :])
+
+    perform(script, batching_renderer(3))
+
+
+def test_an_empty_segment_ends_at_zero() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(np.zeros(0, np.int16))
+        stage.playout.end()
+        stage.playout.end()
+        await asyncio.sleep(0.2)
+
+    assert perform(script).heard.finished == [Finished(0, 0.0, False)]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("push"), st.floats(0, 0.5)),
+            st.tuples(st.just("end"), st.just(0.0)),
+            st.tuples(st.just("clear"), st.just(0.0)),
+            st.tuples(st.just("pause"), st.just(0.0)),
+            st.tuples(st.just("resume"), st.just(0.0)),
+            st.tuples(st.just("wait"), st.floats(0, 0.4)),
+            st.tuples(st.just("break"), st.just(0.0)),
+            st.tuples(st.just("mend"), st.just(0.0)),
+            st.tuples(st.just("lose sink"), st.just(0.0)),
+        ),
+        max_size=25,
+    )
+)
+def test_whatever_happens_each_segment_ends_exactly_once(steps: list[tuple[str, float]]) -> None:
+    async def script(stage: Stage) -> None:
+        for step, amount in steps:
+            match step:
+                case "push":
+                    stage.playout.push(speech(amount))
+                case "end":
+                    stage.playout.end()
+                case "clear":
+                    stage.playout.clear()
+                case "pause":
+                    stage.playout.pause()
+                case "resume":
+                    stage.playout.resume()
+                case "break" | "mend":
+                    stage.renderer.broken = step == "break"
+                case "lose sink":
+                    stage.playout.detach(stage.sink)
+                case _:
+                    await asyncio.sleep(amount)
+        stage.playout.end()
+        stage.playout.resume()
+        await asyncio.sleep(sum(amount for step, amount in steps if step == "push") + 1)
+        ended = [event.segment for event in stage.heard.finished]
+        assert ended == list(range(stage.playout.stats.segments))
+        assert stage.playout.ahead_s == 0
+        stage.renderer.broken = False
+
+    perform(script, batching_renderer(1))
+
+
+# -- pause
+
+
+def test_pause_holds_the_position_and_resume_goes_on_there() -> None:
+    pcm = speech(0.6)
+
+    async def script(stage: Stage) -> None:
+        stage.playout.push(pcm)
+        stage.playout.end()
+        await asyncio.sleep(0.25)
+        stage.playout.pause()
+        await asyncio.sleep(0.5)
+        stage.playout.resume()
+        await asyncio.sleep(1)
+
+    stage = perform(script)
+    spoken = [(frame, read_shot(frame.picture)) for frame in stage.sink.frames if read_shot(frame.picture).segment == 0]
+    assert [shot.n for _, shot in spoken] == list(range(15))
+    gaps = np.diff([frame.tick for frame, _ in spoken])
+    assert sorted(gaps)[-1] == pytest.approx(0.5 / TICK_S, abs=2)
+    assert sum(gaps > 1) == 1
+    assert stage.heard.finished == [Finished(0, 0.6, False)]
+
+
+def test_pause_then_clear_ends_once_with_the_held_position_and_outlasts_the_clear() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(2))
+        await asyncio.sleep(0.25)
+        stage.playout.pause()
+        await asyncio.sleep(0.5)
+        stage.playout.clear()
+        assert stage.heard.finished[0].position_s == pytest.approx(0.25, abs=0.05)
+        before = len(stage.sink.frames)
+        stage.playout.push(speech(0.1))
+        stage.playout.end()
+        await asyncio.sleep(0.5)
+        assert not np.concatenate([frame.sound for frame in stage.sink.frames[before:]])[480:].any()
+        stage.playout.resume()
+        await asyncio.sleep(0.5)
+
+    stage = perform(script)
+    assert [(event.segment, event.interrupted) for event in stage.heard.finished] == [(0, True), (1, False)]
+
+
+# -- what was heard, told by the primary sink
+
+
+@settings(deadline=None, max_examples=40)
+@given(drift=st.floats(-0.002, 0.002), cut_s=st.floats(0.05, 1.5), held_ms=st.sampled_from([10, 20, 40, 60]))
+def test_the_position_is_what_the_sink_sent(drift: float, cut_s: float, held_ms: int) -> None:
+    async def script(stage: Stage) -> None:
+        assert isinstance(stage.sink, PacketSink)
+        stage.playout.push(speech(3))
+        stage.playout.end()
+        await asyncio.sleep(cut_s)
+        released = sum(int((frame.sound != 0).sum()) for frame in stage.sink.frames)
+        sent = released - min(released, stage.sink.unsent())
+        stage.playout.clear()
+        (event,) = stage.heard.finished
+        assert event.interrupted
+        assert event.position_s == pytest.approx(sent / SAMPLE_RATE_HZ, abs=0.011)
+
+    perform(script, sink=lambda: PacketSink(loop_time, drift=drift, held_ms=held_ms))
+
+
+def test_a_segment_ends_only_when_the_sink_has_sent_it() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        while not stage.heard.finished:
+            assert loop_time() < 3
+            await asyncio.sleep(0.001)
+        ended_at.append(loop_time() - stage.heard.started[0].released_at)
+
+    ended_at: list[float] = []
+    perform(script, sink=lambda: PacketSink(loop_time, held_ms=60))
+    assert 0.4 + 0.06 <= ended_at[0] <= 0.4 + 0.06 + 2 * TICK_S
+
+
+def test_a_primary_sink_that_never_sends_or_goes_away_does_not_hang_the_segment() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        await asyncio.sleep(2)
+        assert len(stage.heard.finished) == 1
+
+    perform(script, sink=StuckSink)
+    perform(script, sink=lambda: LostSink(4))
+    perform(script, sink=lambda: LostSink(4, RuntimeError("a bug in the sink")))
+
+
+def test_a_lost_sink_is_not_noticed_by_the_others() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.attach(other)
+        stage.playout.push(speech(0.4))
+        stage.playout.end()
+        await asyncio.sleep(1)
+
+    other: Sink = LostSink(5)
+    stage = perform(script)
+    np.testing.assert_array_equal(said(stage.sink), speech(0.4))
+    assert stage.playout.stats.sinks_lost == 1
+    assert [frame.tick for frame in stage.sink.frames] == list(range(len(stage.sink.frames)))
+
+
+# -- the clock
+
+
+def test_a_short_stall_is_caught_up_and_a_long_one_starts_the_clock_anew() -> None:
+    async def play() -> tuple[list[float], int]:
+        times: list[float] = []
+        slept = iter([0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])
+        offset = [0.0]
+
+        def clock() -> float:
+            return loop_time() + offset[0]
+
+        playout = Playout(ScriptedRenderer(), clock=clock)
+
+        def tick(report: TickReport) -> None:
+            times.append(clock())
+            offset[0] += next(slept, 0.0)  # as if the machine had frozen here
+
+        playout.on_tick = tick
+        task = asyncio.create_task(playout.run())
+        await asyncio.sleep(1)
+        task.cancel()
+        return times, playout.stats.stalls
+
+    times, stalls = run_virtually(play())
+    assert stalls == 1
+    np.testing.assert_allclose(times[5:9], np.arange(5, 9) * TICK_S, atol=1e-6, err_msg="caught up after 100 ms")
+    assert min(np.diff(times[9:])) >= TICK_S - 1e-6, "no burst after 500 ms"
+
+
+def test_expressions_reach_the_renderer_for_a_tick_not_yet_asked_for() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.express(Expression.THINKING)
+        asked = {shot.tick for shot in stage.renderer.requests}
+        ((expression, tick),) = stage.renderer.expressions
+        assert expression is Expression.THINKING
+        assert tick > max(asked)
+
+    perform(script)
+
+
+def test_synthesis_waits_for_room_and_a_clear_frees_it() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(5))
+        async with asyncio.timeout(4.5):
+            await stage.playout.room(1.0)
+        assert stage.playout.ahead_s <= 1.0
+        stage.playout.push(speech(5))
+        waiting = asyncio.create_task(stage.playout.room(1.0))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        stage.playout.clear()
+        async with asyncio.timeout(0.01):
+            await waiting
+
+    perform(script)
