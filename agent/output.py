@@ -7,7 +7,6 @@ when the first of them was released and, exactly once a segment, how much was re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 from livekit import rtc
@@ -21,20 +20,23 @@ AHEAD_S = 6.0
 
 
 class PlayoutOutput(io.AudioOutput):
-    """The end of the session's audio chain. Make it, then the playout with it as the listener, then `bind` the two.
-
-    ``on_segment`` (if set) is told of each segment's start: the latency waterfall hangs on it.
+    """The end of the session's audio chain. Make it, then the playout, then `bind` the two; whoever listens to the
+    playout passes its events on to `on_started` and `on_finished`. It begins held, until
+    somebody is there (`hold`).
     """
 
     def __init__(self) -> None:
         super().__init__(
             label="mien playout", capabilities=io.AudioOutputCapabilities(pause=True), sample_rate=SAMPLE_RATE_HZ
         )
-        self.on_segment: Callable[[Started], None] | None = None
+        self.held = True
+        """Nobody is there to hear: speech waits. The session's own pause comes on top of it."""
+        self._paused = False
         self._playout: Playout | None = None
 
     def bind(self, playout: Playout) -> None:
         self._playout = playout
+        self.hold(self.held)
 
     @property
     def playout(self) -> Playout:
@@ -63,18 +65,25 @@ class PlayoutOutput(io.AudioOutput):
 
     def pause(self) -> None:
         super().pause()
+        self._paused = True
         self.playout.pause()
 
     def resume(self) -> None:
         super().resume()
-        self.playout.resume()
+        self._paused = False
+        self.hold(self.held)
+
+    def hold(self, held: bool) -> None:
+        self.held = held
+        if held or self._paused:
+            self.playout.pause()
+        else:
+            self.playout.resume()
 
     # -- the playout's listener
 
     def on_started(self, event: Started) -> None:
         self.on_playback_started(created_at=time.time())
-        if self.on_segment is not None:
-            self.on_segment(event)
 
     def on_finished(self, event: Finished) -> None:
         self.on_playback_finished(playback_position=event.position_s, interrupted=event.interrupted)

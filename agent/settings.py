@@ -89,6 +89,8 @@ class ServerSettings(_Section):
     tls_key: Path | None = None
     max_sessions: Annotated[int, Field(ge=1, le=1000)] = 4
     ice_servers: tuple[dict[str, Any], ...] = ()
+    ice_addresses: tuple[str, ...] = ()
+    """Where media is offered; all addresses of this machine and loopback when empty."""
 
     @property
     def loopback(self) -> bool:
@@ -141,6 +143,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_TLS_KEY": ("server", "tls_key"),
     "MIEN_MAX_SESSIONS": ("server", "max_sessions"),
     "MIEN_ICE_SERVERS": ("server", "ice_servers"),
+    "MIEN_ICE_ADDRESSES": ("server", "ice_addresses"),
 }
 """Each environment variable and the setting it sets."""
 
@@ -178,9 +181,9 @@ def load_settings(
 
 
 def _parsed(name: str, field: str, value: Any) -> Any:
-    """Turn the text of the two list-valued variables into lists; the rest is pydantic's work."""
-    if field == "allowed_origins":
-        return [origin.strip() for origin in str(value).split(",") if origin.strip()]
+    """Turn the text of the list-valued variables into lists; the rest is pydantic's work."""
+    if field in ("allowed_origins", "ice_addresses"):
+        return [item.strip() for item in str(value).split(",") if item.strip()]
     if field == "ice_servers":
         try:
             return json.loads(value)

@@ -246,6 +246,11 @@ class Playout:
         segment = self._due()
         sound = self._silence() if segment is None else self._speech(segment)
         kind = self._pictures.choose(self._tick, segment)
+        if segment is not None and not segment.announced:
+            segment.announced = True
+            if self._listener is not None:
+                event = Started(segment.number, self._tick, segment.pushed_at, self._clock(), kind == "fresh")
+                self._listener.on_started(event)
         frame = Frame(self._tick, self._generation, self._pictures.current, sound)
         self._tick += 1
         self.stats.ticks += 1
@@ -254,11 +259,6 @@ class Playout:
         for sink in list(self._sinks):
             own = replace(frame, sound=_led_by(tail, sound)) if tail is not None and sink in sharp else frame
             self._to_sink(sink, lambda sink=sink, own=own: sink.put(own))  # type: ignore[misc]
-        if segment is not None and not segment.announced:
-            segment.announced = True
-            if self._listener is not None:
-                event = Started(segment.number, frame.tick, segment.pushed_at, self._clock(), kind == "fresh")
-                self._listener.on_started(event)
         if self.on_tick is not None:
             self.on_tick(TickReport(frame.tick, late_s * 1000, segment.number if segment else None, kind))
         self._room.set()

@@ -1,41 +1,11 @@
-"""Sinks that keep what they are given, prompt or hostile."""
+"""Hostile sinks: they keep what they are given, and send it late, never, or not to the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Frame, Pcm, SinkClosed
-
-
-class MemorySink:
-    """Sends each frame the moment it is put."""
-
-    name = "memory"
-    delay_ms = 0
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-        self.generation = 0
-
-    def put(self, frame: Frame) -> None:
-        assert frame.generation >= self.generation
-        self.frames.append(frame)
-
-    def clear(self, generation: int) -> int:
-        self.generation = generation
-        return 0
-
-    def unsent(self) -> int:
-        return 0
-
-    async def aclose(self) -> None:
-        pass
-
-    @property
-    def sound(self) -> Pcm:
-        return np.concatenate([np.zeros(0, np.int16), *[frame.sound for frame in self.frames]])
+from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Frame, SinkClosed
+from rooms.memory import MemorySink
 
 
 class PacketSink(MemorySink):

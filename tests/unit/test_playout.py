@@ -15,9 +15,10 @@ from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Pcm, Sink
 from avatar.pictures import STILL_TICKS
 from avatar.playout import Finished, Playout, Started, TickReport
 from avatar.renderer import Expression, Shot
+from rooms.memory import MemorySink
 from tests.doubles.clock import run_virtually
 from tests.doubles.renderers import ScriptedRenderer, batching_renderer, read_shot
-from tests.doubles.sinks import LostSink, MemorySink, PacketSink, StuckSink
+from tests.doubles.sinks import LostSink, PacketSink, StuckSink
 
 pytestmark = pytest.mark.unit
 

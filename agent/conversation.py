@@ -1,0 +1,356 @@
+"""One conversation: a person in a room, an `AgentSession` that listens and answers, a playout that gives it a face.
+
+In: a room's sound and messages (`Presence`). Out: frames to the room's sink, messages to its page. livekit-agents finds
+turns, asks the LLM and feeds the TTS; this file connects it with the room and the playout, and nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from livekit.agents import NOT_GIVEN, Agent, AgentSession, FlushSentinel, llm
+from livekit.agents.voice import (
+    AgentStateChangedEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+    ModelSettings,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+from livekit.agents.voice.transcription.synchronizer import TranscriptSynchronizer
+
+from agent.metrics import Metrics
+from agent.models import Models
+from agent.output import PlayoutOutput
+from agent.persona import Persona
+from agent.settings import TurnSettings
+from agent.transcript import Captions
+from agent.turns import Turn, TurnClock
+from avatar.frames import MienError, Sink
+from avatar.playout import Finished, Playout, Started
+from avatar.renderer import Expression, Renderer
+from rooms.room import Message, Room
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 3.0
+CHAT_LIMIT = 4000
+_EXPRESSIONS = {
+    "initializing": Expression.IDLE,
+    "idle": Expression.IDLE,
+    "listening": Expression.LISTENING,
+    "thinking": Expression.THINKING,
+    "speaking": Expression.SPEAKING,
+}
+
+
+class Conversation:
+    """A `Presence` for its room. Call `run` once; it returns when the person has left.
+
+    Args:
+        models: this conversation's own parts.
+        renderer: this conversation's own; closed at the end.
+        face: the renderer's line among the parts that `hello` lists.
+        about: what `hello` tells besides: session, version.
+    """
+
+    def __init__(
+        self,
+        *,
+        persona: Persona,
+        models: Models,
+        renderer: Renderer,
+        turn: TurnSettings,
+        metrics: Metrics,
+        face: dict[str, Any],
+        about: dict[str, Any],
+    ) -> None:
+        self._persona = persona
+        self._models = models
+        self._renderer = renderer
+        self._metrics = metrics
+        self._face = face
+        self._about = about
+        self._room: Room | None = None
+        self._output = PlayoutOutput()
+        self._playout = Playout(renderer, listener=self)
+        self._output.bind(self._playout)
+        self._playout.on_tick = metrics.tick
+        self._turns = TurnClock(self._turn_measured)
+        self._captions = Captions(self._send)
+        self._session = _make_session(models, turn)
+        self._left = asyncio.Event()
+        self._greeted = False
+        self._muted = False
+        self._half_duplex = False
+        self._started = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, room: Room) -> None:
+        """Hold the conversation until the person leaves or the task is cancelled; then close everything."""
+        self._room = room
+        room.on_sent = self._turns.sent
+        clock = asyncio.create_task(self._playout.run(), name="playout")
+        leaving = asyncio.create_task(self._left.wait())
+        try:
+            await self._start_session(room)
+            await asyncio.wait([clock, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if clock.done():
+                clock.result()
+        finally:
+            leaving.cancel()
+            await self._close(clock)
+
+    async def _start_session(self, room: Room) -> None:
+        synchronizer = TranscriptSynchronizer(next_in_chain_audio=self._output, next_in_chain_text=self._captions)
+        session = self._session
+        if self._models.stt is not None:
+            session.input.audio = room.microphone
+        session.output.audio = synchronizer.audio_output
+        session.output.transcription = synchronizer.text_output
+        session.on("agent_state_changed", self._agent_state_changed)
+        session.on("user_state_changed", self._user_state_changed)
+        session.on("user_input_transcribed", self._user_transcribed)
+        session.on("conversation_item_added", self._item_added)
+        session.on("error", self._error)
+        session.on("close", lambda _: self._left.set())
+        self._models.tts.on_notice = lambda code, text: self._notice("warning", code, text)
+        await session.start(_MienAgent(self._persona.instructions, self._turns), record=False)
+        self._started.set()
+        self._greet()
+
+    async def _close(self, clock: asyncio.Task[None]) -> None:
+        self._playout.close()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._session.aclose()
+        except TimeoutError:
+            logger.warning("the session did not close within %.0f s", CLOSE_S)
+        clock.cancel()
+        await self._models.aclose()
+        await self._renderer.aclose()
+
+    # -- the room (Presence)
+
+    def on_joined(self, sink: Sink) -> None:
+        self._playout.attach(sink, primary=True)
+        self._output.hold(False)
+        self._greet()
+
+    def on_lost(self, sink: Sink) -> None:
+        self._playout.detach(sink)
+        # What is being said waits for the person to come back.
+        self._output.hold(True)
+
+    def on_left(self) -> None:
+        self._left.set()
+
+    def on_page(self) -> None:
+        self._hello()
+        self._send({"type": "state", "state": self._session.agent_state})
+
+    def on_message(self, message: Message) -> None:
+        match message:
+            case {"type": "chat", "text": str(text)}:
+                self._chat(str(message.get("id", "")), text)
+            case {"type": "interrupt"}:
+                self._interrupt()
+            case {"type": "mute", "muted": bool(muted)}:
+                self._muted = muted
+                self._hold_microphone()
+            case {"type": "half_duplex", "on": bool(on)}:
+                self._half_duplex = on
+                self._hold_microphone()
+            case {"type": "voice", "voice": str(voice)}:
+                self._choose_voice(voice)
+            case {"type": "consent", "offer": str(offer), "granted": bool(granted)}:
+                self._task(self._consented(offer, granted))
+            case {"type": "ping"}:
+                self._send({"type": "pong", "t": message.get("t")})
+            case _:
+                logger.debug("ignored message of type %s", message.get("type"))
+
+    # -- what the person does
+
+    def _greet(self) -> None:
+        """Say the greeting once, when both the session and the person are there."""
+        if self._greeted or self._output.held or not self._started.is_set():
+            return
+        self._greeted = True
+        if self._persona.greeting:
+            self._session.say(self._persona.greeting)
+
+    def _chat(self, number: str, text: str) -> None:
+        text = text.strip()
+        if not text:
+            return
+        if len(text) > CHAT_LIMIT:
+            self._notice("warning", "chat_too_long", f"A message holds at most {CHAT_LIMIT} characters; yours was cut.")
+            text = text[:CHAT_LIMIT]
+        if not self._started.is_set():
+            self._notice("warning", "not_ready", "The conversation is still starting; please send it again.")
+            return
+        self._send({"type": "caption", "role": "user", "id": number, "text": text, "final": True})
+        self._interrupt()
+        now = _now()
+        self._turns.begin(now)
+        self._turns.mark("transcript", now)
+        self._session.generate_reply(user_input=text)
+
+    def _interrupt(self) -> None:
+        if self._started.is_set():
+            self._session.interrupt(force=True)
+
+    def _choose_voice(self, voice: str) -> None:
+        try:
+            self._models.set_voice(voice)
+        except MienError as error:
+            self._notice("warning", "no_such_voice", str(error))
+        self._hello()
+
+    async def _consented(self, offer: str, granted: bool) -> None:
+        """A download was agreed to (or not): fetch it with its progress, then use it."""
+
+        def progress(done: int, total: int | None) -> None:
+            self._send({"type": "progress", "offer": offer, "done": done, "total": total})
+
+        try:
+            await self._models.accept(offer, granted, progress)
+        except MienError as error:
+            self._notice("error", "offer_failed", str(error))
+        self._hello()
+
+    def _hold_microphone(self) -> None:
+        speaking = self._session.agent_state == "speaking"
+        if self._room is not None:
+            self._room.hold_microphone(self._muted or (self._half_duplex and speaking))
+
+    # -- what the session does
+
+    def _agent_state_changed(self, event: AgentStateChangedEvent) -> None:
+        self._send({"type": "state", "state": event.new_state})
+        self._playout.express(_EXPRESSIONS[event.new_state])
+        self._hold_microphone()
+
+    def _user_state_changed(self, event: UserStateChangedEvent) -> None:
+        self._send({"type": "user_state", "state": event.new_state})
+
+    def _user_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        if event.is_final:
+            self._turns.mark("transcript", _now())
+
+    def _item_added(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if not isinstance(item, llm.ChatMessage):
+            return
+        text = item.text_content or ""
+        if item.role == "user":
+            stopped_at = item.metrics.get("stopped_speaking_at")
+            if stopped_at is not None:
+                self._turns.begin(_now() - (time.time() - stopped_at))
+                self._send({"type": "caption", "role": "user", "id": item.id, "text": text, "final": True})
+        elif item.role == "assistant" and item.interrupted:
+            self._captions.cut(text)
+
+    def _error(self, event: ErrorEvent) -> None:
+        self._metrics.error(type(event.source).__name__)
+        error = getattr(event.error, "error", event.error)
+        logger.error("%s: %s", type(event.source).__name__, error)
+        if not getattr(event.error, "recoverable", True):
+            self._notice("error", "part_failed", f"{type(event.source).__name__} failed: {error}")
+
+    # -- the playout
+
+    def on_started(self, event: Started) -> None:
+        self._turns.released(event.tick, event.pushed_at, event.released_at)
+        self._output.on_started(event)
+
+    def on_finished(self, event: Finished) -> None:
+        if event.interrupted:
+            self._metrics.interrupted()
+        self._output.on_finished(event)
+
+    # -- what the page is told
+
+    def _hello(self) -> None:
+        history = [
+            {"role": item.role, "text": item.text_content}
+            for item in self._session.history.items
+            if isinstance(item, llm.ChatMessage) and item.role in ("user", "assistant") and item.text_content
+        ]
+        models = self._models.describe()
+        self._send(
+            {"type": "hello", "persona": {"name": self._persona.name}, "history": history}
+            | self._about
+            | models
+            | {"parts": [self._face, *models["parts"]]}
+        )
+
+    def _turn_measured(self, turn: Turn) -> None:
+        self._metrics.turn(turn)
+        stages = [{"name": name, "ms": round(ms, 1)} for name, ms in turn.stages]
+        self._send({"type": "turn", "id": turn.number, "stages": stages, "total_ms": round(turn.total_ms, 1)})
+
+    def _notice(self, level: str, code: str, text: str) -> None:
+        self._send({"type": "notice", "level": level, "code": code, "text": text})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._room is not None:
+            self._room.send(message)
+
+    def _task(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _MienAgent(Agent):
+    """The persona, with the moment of the waterfall that only its LLM node sees."""
+
+    def __init__(self, instructions: str, turns: TurnClock) -> None:
+        super().__init__(instructions=instructions)
+        self._turns = turns
+
+    async def llm_node(
+        self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
+    ) -> AsyncGenerator[llm.ChatChunk | str | FlushSentinel, None]:
+        first = True
+        async for chunk in Agent.default.llm_node(self, chat_ctx, tools, model_settings):
+            if first:
+                self._turns.mark("llm_first_token", _now())
+                first = False
+            yield chunk
+
+
+def _make_session(models: Models, turn: TurnSettings) -> AgentSession[None]:
+    """Everything that decides about turns is named, and is local: nothing calls a cloud that was not asked for."""
+    return AgentSession(
+        stt=models.stt or NOT_GIVEN,
+        llm=models.llm,
+        tts=models.tts,
+        vad=models.vad,
+        turn_handling={
+            "turn_detection": models.turn_detection,
+            "endpointing": {"min_delay": turn.min_endpointing_s, "max_delay": turn.max_endpointing_s},
+            "interruption": {
+                "mode": "vad",
+                "min_duration": turn.min_interruption_s,
+                "resume_false_interruption": True,
+                "false_interruption_timeout": 1.0,
+            },
+            "preemptive_generation": {"enabled": True, "preemptive_tts": True},
+        },
+        use_tts_aligned_transcript=True,
+        # Echo is cancelled before the session hears it (rooms/microphone.py).
+        aec_warmup_duration=None,
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

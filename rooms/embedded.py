@@ -1,0 +1,114 @@
+"""The embedded room: a person's page, connected straight to this process over WebRTC.
+
+It outlives its peer: when the connection breaks, the room is kept for a while and a new peer takes it up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rooms.microphone import Microphone
+from rooms.peer import Peer
+from rooms.room import Message, Presence
+
+logger = logging.getLogger(__name__)
+
+LINGER_S = 30.0
+"""How long a room waits for its person to come back."""
+CONNECT_S = 20.0
+"""How long an answered offer may take to connect."""
+
+
+class EmbeddedRoom:
+    """One person's room; a `Room`. Offers come by HTTP, see rooms/http.py."""
+
+    def __init__(self, presence: Presence, *, ice_servers: Sequence[dict[str, Any]] = ()) -> None:
+        self.microphone = Microphone()
+        self.on_sent: Callable[[int, float], None] | None = None
+        self._presence = presence
+        self._ice_servers = ice_servers
+        self._peer: Peer | None = None
+        self._joined = False
+        self._left = False
+        self._waiting: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def answer(self, sdp: str) -> str:
+        """Let a page in, the first time or again; an older peer of this room gives way.
+
+        Raises:
+            PeerError: the offer cannot be answered.
+        """
+        peer = Peer(
+            ice_servers=self._ice_servers,
+            on_connected=self._connected,
+            on_closed=self._closed,
+            on_channel=self._presence.on_page,
+            on_message=self._message,
+            on_hear=self.microphone.hear,
+        )
+        peer.sink.sound.on_sent = self._sent
+        peer.sink.sound.on_played = self.microphone.played
+        answer = await peer.answer(sdp)
+        older, self._peer = self._peer, peer
+        if older is not None:
+            await older.aclose()
+        self._wait(CONNECT_S)
+        return answer
+
+    def send(self, message: Message) -> None:
+        if self._peer is not None:
+            self._peer.send(message)
+
+    def hold_microphone(self, held: bool) -> None:
+        self.microphone.held = held
+
+    async def aclose(self) -> None:
+        self._left = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self.microphone.close()
+        if self._peer is not None:
+            await self._peer.aclose()
+        for task in list(self._closing):
+            await task
+
+    # -- what the peer tells
+
+    def _sent(self, tick: int, at_s: float) -> None:
+        if self.on_sent is not None:
+            self.on_sent(tick, at_s)
+
+    def _message(self, message: Message) -> None:
+        if message["type"] == "leave":
+            self._leave()
+        else:
+            self._presence.on_message(message)
+
+    def _connected(self, peer: Peer) -> None:
+        if peer is not self._peer:
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._joined = True
+        self._presence.on_joined(peer.sink)
+
+    def _closed(self, peer: Peer) -> None:
+        self._presence.on_lost(peer.sink)
+        if peer is self._peer:
+            self._peer = None
+            self._wait(LINGER_S)
+
+    def _wait(self, seconds: float) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if not self._left:
+            self._waiting = asyncio.get_running_loop().call_later(seconds, self._leave)
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._presence.on_left()

@@ -1,0 +1,174 @@
+"""One WebRTC peer: an offer in, an answer out, then its tracks, its microphone and its data channel.
+
+It does not know what a conversation is. What goes wrong inside aiortc becomes `PeerError` here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import av
+import numpy as np
+from aioice import ice
+from aiortc import (
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
+from rooms.room import Message
+from rooms.tracks import PeerSink
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 1.5
+ANSWER_S = 8.0
+MESSAGE_LIMIT = 64 * 1024
+BUFFERED_LIMIT = 1 << 20
+
+_machine_addresses = ice.get_host_addresses
+
+
+class PeerError(MienError):
+    """The offer cannot be answered: what is wrong with it."""
+
+
+def offer_media_on(addresses: Sequence[str]) -> None:
+    """Choose the addresses on which media is offered; all of this machine's and loopback when empty.
+
+    aioice leaves loopback out and has no option for it, and a laptop without a network has no other address; so its
+    one function that lists addresses is replaced, for the whole process.
+    """
+
+    def chosen(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+        return list(addresses) or ["127.0.0.1", *_machine_addresses(use_ipv4, use_ipv6)]
+
+    ice.get_host_addresses = chosen
+
+
+class Peer:
+    """Callbacks run on the event loop: ``on_connected`` once, ``on_closed`` once, ``on_message`` and ``on_hear``."""
+
+    def __init__(
+        self,
+        *,
+        ice_servers: Sequence[dict[str, Any]],
+        on_connected: Callable[[Peer], None],
+        on_closed: Callable[[Peer], None],
+        on_channel: Callable[[], None],
+        on_message: Callable[[Message], None],
+        on_hear: Callable[[Pcm], None],
+    ) -> None:
+        self.sink = PeerSink()
+        self._on_connected = on_connected
+        self._on_closed = on_closed
+        self._on_channel = on_channel
+        self._on_message = on_message
+        self._on_hear = on_hear
+        servers = [RTCIceServer(**server) for server in ice_servers]
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self._connection.on("connectionstatechange", self._state_changed)
+        self._connection.on("track", self._track_came)
+        self._connection.on("datachannel", self._channel_came)
+        self._channel: RTCDataChannel | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._connected = False
+        self._closed = False
+
+    async def answer(self, sdp: str) -> str:
+        """Answer an offer (SDP) with ours, all candidates gathered.
+
+        Raises:
+            PeerError: the offer is not SDP, or asks for what cannot be had.
+        """
+        connection = self._connection
+        connection.addTrack(self.sink.sound)
+        connection.addTrack(self.sink.picture)
+        video = next(t for t in connection.getTransceivers() if t.kind == "video")
+        # Before the offer is applied, or the preference is ignored. VP8 costs a CPU a fifth of what H.264 does here.
+        capabilities = RTCRtpSender.getCapabilities("video").codecs
+        video.setCodecPreferences([codec for codec in capabilities if codec.mimeType in ("video/VP8", "video/rtx")])
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+                await connection.setLocalDescription(await connection.createAnswer())
+        except Exception as error:  # aiortc's parsers raise whatever the malformed line leads to
+            await self.aclose()
+            raise PeerError(f"the offer cannot be answered: {error or type(error).__name__}") from error
+        answer: str = connection.localDescription.sdp
+        return answer
+
+    def send(self, message: Message) -> None:
+        channel = self._channel
+        if channel is None or channel.readyState != "open":
+            return
+        if channel.bufferedAmount > BUFFERED_LIMIT:
+            logger.warning("the page does not take its messages; %s is dropped", message.get("type"))
+            return
+        channel.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+
+    async def aclose(self) -> None:
+        """Close within a bounded time: an open peer would hold a thread, and the interpreter with it."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.sink.aclose()
+        if self._listening is not None:
+            self._listening.cancel()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._connection.close()
+        except TimeoutError:
+            logger.warning("a peer connection did not close within %.1f s", CLOSE_S)
+        self._on_closed(self)
+
+    # -- what aiortc tells
+
+    async def _state_changed(self) -> None:
+        state = self._connection.connectionState
+        if state == "connected" and not self._connected:
+            self._connected = True
+            self._on_connected(self)
+        elif state in ("failed", "closed"):
+            await self.aclose()
+
+    def _track_came(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and self._listening is None:
+            self._listening = asyncio.get_running_loop().create_task(self._listen(track))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        try:
+            while True:
+                heard = await track.recv()
+                assert isinstance(heard, av.AudioFrame), "an audio track's frames are audio"
+                for frame in resampler.resample(heard):
+                    self._on_hear(frame.to_ndarray().reshape(-1).astype(np.int16, copy=False))
+        except MediaStreamError:
+            pass  # the page stopped its microphone, or is gone
+
+    def _channel_came(self, channel: RTCDataChannel) -> None:
+        if channel.label != "mien":
+            return
+        self._channel = channel
+        channel.on("message", self._message_came)
+        self._on_channel()
+
+    def _message_came(self, text: str | bytes) -> None:
+        try:
+            message = json.loads(text) if len(text) <= MESSAGE_LIMIT else None
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            logger.warning("the page sent something that is no message (%d bytes); it is ignored", len(text))
+            return
+        self._on_message(message)

@@ -1,0 +1,156 @@
+"""The sink of a WebRTC peer: frames in as the playout releases them, aiortc tracks out.
+
+Sound is cut into 20 ms packets: the first of a tick is sent at once, the second 20 ms later. Pictures are sent at once;
+when the encoder is behind, only the newest waits. aiortc encodes in its own threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Literal
+
+import av
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
+
+from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, Frame, Pcm, SinkClosed
+from rooms.packets import SoundPackets
+
+PACKET_MS: Literal[20] = 20
+_CAPACITY_TICKS = 5
+_VIDEO_CLOCK_HZ = 90_000
+_SOUND_BASE = Fraction(1, SAMPLE_RATE_HZ)
+_VIDEO_BASE = Fraction(1, _VIDEO_CLOCK_HZ)
+
+
+class SoundTrack(MediaStreamTrack):
+    """48 kHz mono, 20 ms a packet, each when it is due."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_sent: Callable[[int, float], None] | None = None
+        self.on_played: Callable[[Pcm], None] | None = None
+        self._packets = SoundPackets(PACKET_MS, _CAPACITY_TICKS)
+        self._due: deque[float] = deque()
+        self._came = asyncio.Event()
+        self._sending: int | None = None
+        self._origin_ms: int | None = None
+        self._clock = asyncio.get_running_loop().time
+
+    def put(self, frame: Frame) -> None:
+        now = self._clock()
+        dropped = self._packets.push(frame)
+        for _ in range(dropped * 1000 // SAMPLE_RATE_HZ // PACKET_MS):
+            self._due.popleft()
+        self._due.extend(now + at / 1000 for at in range(0, TICK_MS, PACKET_MS))
+        self._came.set()
+
+    def clear(self, generation: int) -> int:
+        return self._packets.clear(generation)
+
+    def unsent(self) -> int:
+        return self._packets.unsent()
+
+    async def recv(self) -> av.AudioFrame:
+        """The next packet. aiortc asks again only when the last one has been sent."""
+        if self._sending is not None and self.on_sent is not None:
+            self.on_sent(self._sending, self._clock())
+        self._sending = None
+        while True:
+            if self.readyState != "live":
+                raise MediaStreamError
+            if not self._due:
+                self._came.clear()
+                await self._came.wait()
+            elif (wait_s := self._due[0] - self._clock()) > 0:
+                await asyncio.sleep(wait_s)
+            else:
+                break
+        self._due.popleft()
+        packet = self._packets.pop()
+        assert packet is not None, "a due time was kept for a packet that is gone"
+        self._sending = packet.tick
+        if self.on_played is not None:
+            self.on_played(packet.pcm)
+        if self._origin_ms is None:
+            self._origin_ms = packet.media_time_ms
+        frame = av.AudioFrame.from_ndarray(packet.pcm.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE_HZ
+        frame.time_base = _SOUND_BASE
+        frame.pts = (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000
+        return frame
+
+    def stop(self) -> None:
+        super().stop()
+        self._came.set()
+
+
+class PictureTrack(MediaStreamTrack):
+    """25 pictures a second; a slow encoder gets the newest."""
+
+    kind = "video"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._next: Frame | None = None
+        self._came = asyncio.Event()
+        self._origin_ms: int | None = None
+
+    def put(self, frame: Frame) -> None:
+        if self._next is not None:
+            self.dropped += 1
+        self._next = frame
+        self._came.set()
+
+    async def recv(self) -> av.VideoFrame:
+        while self._next is None:
+            if self.readyState != "live":
+                raise MediaStreamError
+            self._came.clear()
+            await self._came.wait()
+        frame, self._next = self._next, None
+        if self._origin_ms is None:
+            self._origin_ms = frame.media_time_ms
+        picture = av.VideoFrame.from_ndarray(frame.picture.planes, format="yuv420p")
+        picture.time_base = _VIDEO_BASE
+        picture.pts = (frame.media_time_ms - self._origin_ms) * _VIDEO_CLOCK_HZ // 1000
+        return picture
+
+    def stop(self) -> None:
+        super().stop()
+        self._came.set()
+
+
+class PeerSink:
+    """Feeds the two tracks of one peer; a `Sink`."""
+
+    name = "webrtc"
+    delay_ms = 0
+
+    def __init__(self) -> None:
+        self.sound = SoundTrack()
+        self.picture = PictureTrack()
+        self._closed = False
+
+    def put(self, frame: Frame) -> None:
+        if self._closed:
+            raise SinkClosed("the peer connection is closed")
+        self.sound.put(frame)
+        self.picture.put(frame)
+
+    def clear(self, generation: int) -> int:
+        return self.sound.clear(generation)
+
+    def unsent(self) -> int:
+        return self.sound.unsent()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self.sound.stop()
+        self.picture.stop()

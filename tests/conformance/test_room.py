@@ -1,0 +1,281 @@
+"""What every room keeps to: sound in, frames out, messages both ways, coming back, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+from livekit.agents.voice import io
+
+from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Frame, Pcm, Picture, Sink
+from rooms.embedded import EmbeddedRoom
+from rooms.memory import MemoryRoom
+from rooms.peer import offer_media_on
+from rooms.room import Message, Room
+from tests.doubles.page import Page, until
+
+pytestmark = pytest.mark.loopback
+
+
+@dataclass
+class Guestbook:
+    """A presence that keeps what it is told."""
+
+    sinks: list[Sink] = field(default_factory=list)
+    lost: list[Sink] = field(default_factory=list)
+    pages: int = 0
+    left: int = 0
+    messages: list[Message] = field(default_factory=list)
+
+    def on_joined(self, sink: Sink) -> None:
+        self.sinks.append(sink)
+
+    def on_page(self) -> None:
+        self.pages += 1
+
+    def on_lost(self, sink: Sink) -> None:
+        self.lost.append(sink)
+
+    def on_left(self) -> None:
+        self.left += 1
+
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message)
+
+
+class Person(Protocol):
+    """The person's side of a room under test."""
+
+    room: Room
+    book: Guestbook
+
+    async def join(self) -> None: ...
+
+    def say(self, pcm: Pcm) -> None: ...
+
+    def write(self, message: dict[str, Any]) -> None: ...
+
+    def told(self) -> list[Message]: ...
+
+    def heard(self) -> Pcm: ...
+
+    def pictures(self) -> int: ...
+
+    async def lose(self) -> None: ...
+
+    async def leave(self) -> None: ...
+
+
+class MemoryPerson:
+    def __init__(self) -> None:
+        self.book = Guestbook()
+        self._memory = MemoryRoom(self.book)
+        self.room: Room = self._memory
+
+    async def join(self) -> None:
+        self._memory.join()
+
+    def say(self, pcm: Pcm) -> None:
+        self._memory.say(pcm)
+
+    def write(self, message: dict[str, Any]) -> None:
+        self._memory.write(message)
+
+    def told(self) -> list[Message]:
+        return self._memory.messages
+
+    def heard(self) -> Pcm:
+        return self._memory.sink.sound
+
+    def pictures(self) -> int:
+        return len(self._memory.sink.frames)
+
+    async def lose(self) -> None:
+        self._memory.lose()
+
+    async def leave(self) -> None:
+        self._memory.leave()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class EmbeddedPerson:
+    def __init__(self) -> None:
+        offer_media_on(["127.0.0.1"])
+        self.book = Guestbook()
+        self._embedded = EmbeddedRoom(self.book)
+        self.room: Room = self._embedded
+        self._pages: list[Page] = []
+
+    async def join(self) -> None:
+        self._pages.append(Page())
+        await self._pages[-1].join(self._embedded.answer)
+
+    def say(self, pcm: Pcm) -> None:
+        self._pages[-1].voice.say(pcm)
+
+    def write(self, message: dict[str, Any]) -> None:
+        self._pages[-1].send(message)
+
+    def told(self) -> list[Message]:
+        return [message for page in self._pages for message in page.messages]
+
+    def heard(self) -> Pcm:
+        return self._pages[-1].heard()
+
+    def pictures(self) -> int:
+        return len(self._pages[-1].pictures)
+
+    async def lose(self) -> None:
+        await self._pages[-1].aclose()
+
+    async def leave(self) -> None:
+        self._pages[-1].send({"type": "leave"})
+
+    async def aclose(self) -> None:
+        for page in self._pages:
+            await page.aclose()
+
+
+@asynccontextmanager
+async def visiting(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> AsyncIterator[Person]:
+    person = kind()
+    try:
+        await person.join()
+        await until(lambda: bool(person.book.sinks) and person.book.pages > 0, "joined, and the page told")
+        yield person
+    finally:
+        await person.aclose()
+        await person.room.aclose()
+
+
+every_room = pytest.mark.parametrize("kind", [MemoryPerson, EmbeddedPerson], ids=["memory", "embedded"])
+
+
+def tone(seconds: float, hz: float) -> Pcm:
+    at = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return (9000 * np.sin(2 * np.pi * hz * at)).astype(np.int16)
+
+
+def pitch_hz(pcm: Pcm, rate_hz: int) -> float:
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(pcm.size)))
+    return float(np.argmax(spectrum) * rate_hz / pcm.size)
+
+
+async def stream(sink: Sink, sound: Pcm) -> None:
+    """Release a sound to a sink as a playout would, with grey pictures."""
+    grey = Picture(np.full((96, 64), 128, np.uint8))
+    for tick in range(sound.size // TICK_SAMPLES):
+        sink.put(Frame(tick, 0, grey, sound[tick * TICK_SAMPLES : (tick + 1) * TICK_SAMPLES]))
+        await asyncio.sleep(0.04)
+
+
+async def listen(microphone: io.AudioInput, seconds: float) -> Pcm:
+    parts = []
+    async for frame in microphone:
+        assert (frame.sample_rate, frame.num_channels) == (16_000, 1)
+        parts.append(np.frombuffer(frame.data, np.int16))
+        if sum(part.size for part in parts) >= seconds * 16_000:
+            break
+    return np.concatenate(parts)
+
+
+@every_room
+async def test_pictures_and_sound_reach_the_person(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        sent: list[int] = []
+        person.room.on_sent = lambda tick, at_s: sent.append(tick)
+        await stream(person.book.sinks[0], tone(1.6, 440))
+        await until(lambda: person.pictures() >= 30, "30 pictures of 40")
+        await until(lambda: person.heard().size >= SAMPLE_RATE_HZ, "a second of sound")
+        assert pitch_hz(person.heard()[-SAMPLE_RATE_HZ // 2 :], SAMPLE_RATE_HZ) == pytest.approx(440, abs=5)
+        assert sent == sorted(sent)
+        assert sent[-1] >= 38
+
+
+@every_room
+async def test_what_is_cleared_is_not_heard(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        sink = person.book.sinks[0]
+        await stream(sink, tone(0.8, 440))
+        unsent = sink.clear(1)
+        assert 0 <= unsent <= 0.06 * SAMPLE_RATE_HZ
+        quiet = Frame(20, 1, Picture(np.full((96, 64), 128, np.uint8)), np.zeros(TICK_SAMPLES, np.int16))
+        for tick in range(20, 40):
+            sink.put(Frame(tick, 1, quiet.picture, quiet.sound))
+            await asyncio.sleep(0.04)
+        await until(lambda: sink.unsent() == 0, "all sent")
+        await asyncio.sleep(0.2)
+        loud = np.flatnonzero(np.abs(person.heard().astype(int)) > 1000)
+        assert (loud[-1] - loud[0]) / SAMPLE_RATE_HZ <= 0.85
+
+
+@every_room
+async def test_the_microphone_reaches_the_session(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        person.say(tone(3, 300))
+        async with asyncio.timeout(8):
+            heard = await listen(person.room.microphone, 2)
+        assert pitch_hz(heard[-8000:], 16_000) == pytest.approx(300, abs=5)
+
+
+@every_room
+async def test_a_held_microphone_is_silent(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        person.room.hold_microphone(True)
+        person.say(tone(3, 300))
+        async with asyncio.timeout(8):
+            heard = await listen(person.room.microphone, 1)
+        assert np.abs(heard[-8000:]).max() <= 2
+
+
+@every_room
+async def test_messages_go_both_ways_in_order(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        for number in range(20):
+            person.write({"type": "chat", "id": str(number), "text": "hello 你好"})
+            person.room.send({"type": "caption", "id": number, "text": "grüß"})
+        await until(lambda: len(person.book.messages) == 20 and len(person.told()) == 20, "20 messages each way")
+        assert [message["id"] for message in person.book.messages] == [str(number) for number in range(20)]
+        assert [message["id"] for message in person.told()] == list(range(20))
+
+
+@every_room
+async def test_a_person_who_was_cut_off_comes_back_to_the_same_room(
+    kind: type[MemoryPerson] | type[EmbeddedPerson],
+) -> None:
+    async with visiting(kind) as person:
+        await person.lose()
+        await until(lambda: len(person.book.lost) == 1, "the loss is noticed")
+        assert person.book.lost == person.book.sinks
+        person.room.send({"type": "notice"})  # to nobody: it is lost, not an error
+        await person.join()
+        await until(lambda: len(person.book.sinks) == 2 and person.book.pages == 2, "joined again")
+        person.write({"type": "chat", "text": "still me"})
+        await until(lambda: len(person.book.messages) == 1, "a message from the new page")
+        assert person.book.left == 0
+
+
+@every_room
+async def test_leaving_is_told_once(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        await person.leave()
+        await until(lambda: person.book.left == 1, "the leaving is noticed")
+    assert person.book.left == 1
+
+
+@every_room
+async def test_closing_ends_the_microphone_and_is_prompt(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+    async with visiting(kind) as person:
+        async with asyncio.timeout(2):
+            await person.room.aclose()
+        async with asyncio.timeout(1):
+            async for _ in person.room.microphone:
+                pass
+        await person.room.aclose()

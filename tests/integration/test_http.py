@@ -1,0 +1,148 @@
+"""The web server's guards and errors, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from avatar.frames import MienError
+from rooms.http import BODY_LIMIT, Guard, Refusal, Service, make_app, serve
+
+pytestmark = pytest.mark.loopback
+
+TOKEN = "correct horse battery staple"
+
+
+async def _offer(request: Mapping[str, Any]) -> dict[str, Any]:
+    if request.get("full"):
+        raise Refusal(503, "server_full", "all taken", retry_after_s=5)
+    return {"type": "answer", "echo": request.get("sdp")}
+
+
+@asynccontextmanager
+async def server(guard: Guard) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    service = Service(
+        config=lambda authorized: {"auth": guard.token is not None, "ice_servers": ["turn"] if authorized else []},
+        offer=_offer,
+        health=lambda: {"status": "ok"},
+        metrics=lambda: b"mien_sessions 0\n",
+        poster=lambda: b"\x89PNG",
+    )
+    runner, url = await serve(make_app(service, guard), "127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as client:
+            yield client, url.rstrip("/")
+    finally:
+        await runner.cleanup()
+
+
+OPEN = Guard(loopback=True, token=None, allowed_origins=())
+CLOSED = Guard(loopback=False, token=TOKEN, allowed_origins=("https://app.example",))
+
+
+async def refused(response: aiohttp.ClientResponse, status: int, code: str) -> dict[str, Any]:
+    assert response.status == status
+    error: dict[str, Any] = (await response.json())["error"]
+    assert error["code"] == code
+    assert error["message"]
+    return error
+
+
+async def test_the_page_and_its_modules_are_served_with_safe_headers() -> None:
+    async with server(OPEN) as (client, url):
+        for path, kind in (("/", "text/html"), ("/static/app.js", "javascript"), ("/api/poster.png", "image/png")):
+            async with client.get(url + path) as response:
+                assert response.status == 200
+                assert kind in response.headers["Content-Type"]
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+async def test_there_is_no_way_out_of_the_static_folder() -> None:
+    async with server(OPEN) as (client, url):
+        for path in ("/static/../agent/settings.py", "/static/%2e%2e/pyproject.toml", "/static/", "/nothing"):
+            async with client.get(url + path) as response:
+                assert response.status in (403, 404)
+                assert "error" in await response.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "bad_request"),
+        (b"{", 400, "bad_request"),
+        (b"[1]", 400, "bad_request"),
+        (b"\xff\xfe", 400, "bad_request"),
+        (b"[" * 100_000, 400, "bad_request"),
+        (b'"' + b"x" * BODY_LIMIT + b'"', 413, "too_large"),
+        (b'{"full": true}', 503, "server_full"),
+    ],
+)
+async def test_a_bad_body_gets_a_reason_and_never_a_5xx_of_ours(body: bytes, status: int, code: str) -> None:
+    async with server(OPEN) as (client, url), client.post(f"{url}/api/offer", data=body) as response:
+        await refused(response, status, code)
+        assert (response.headers.get("Retry-After") == "5") is (status == 503)
+
+
+async def test_wrong_method_and_unknown_path_are_json_too() -> None:
+    async with server(OPEN) as (client, url):
+        async with client.get(f"{url}/api/offer") as response:
+            await refused(response, 405, "bad_request")
+        async with client.get(f"{url}/api/nothing") as response:
+            await refused(response, 404, "not_found")
+
+
+async def test_on_loopback_a_foreign_page_or_host_name_may_not_call() -> None:
+    async with server(OPEN) as (client, url):
+        async with client.post(f"{url}/api/offer", json={}, headers={"Origin": "https://evil.example"}) as response:
+            await refused(response, 403, "forbidden_origin")
+        async with client.post(f"{url}/api/offer", json={}, headers={"Host": "evil.example"}) as response:
+            await refused(response, 403, "forbidden_origin")
+        async with client.get(f"{url}/metrics", headers={"Host": "evil.example:80"}) as response:
+            await refused(response, 403, "forbidden_origin")
+        async with client.post(f"{url}/api/offer", json={}, headers={"Origin": url}) as response:
+            assert response.status == 200
+
+
+async def test_beyond_loopback_the_token_is_asked_for_and_turn_credentials_are_kept_back() -> None:
+    async with server(CLOSED) as (client, url):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
+            async with client.post(f"{url}/api/offer", json={}, headers=headers) as response:
+                error = await refused(response, 401, "unauthorized")
+                assert TOKEN not in error["message"]
+            async with client.get(f"{url}/metrics", headers=headers) as response:
+                await refused(response, 401, "unauthorized")
+        async with client.get(f"{url}/api/config") as response:
+            assert await response.json() == {"auth": True, "ice_servers": []}
+        good = {"Authorization": f"Bearer {TOKEN}"}
+        async with client.get(f"{url}/api/config", headers=good) as response:
+            assert (await response.json())["ice_servers"] == ["turn"]
+        async with client.post(f"{url}/api/offer", json={"sdp": "x"}, headers=good) as response:
+            assert (await response.json())["echo"] == "x"
+        async with client.get(f"{url}/health") as response:
+            assert response.status == 200
+
+
+async def test_an_allowed_page_elsewhere_may_embed_us() -> None:
+    origin = {"Origin": "https://app.example"}
+    async with server(CLOSED) as (client, url):
+        async with client.options(f"{url}/api/offer", headers=origin) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+            assert "authorization" in response.headers["Access-Control-Allow-Headers"]
+        async with client.get(f"{url}/static/element.js", headers=origin) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        async with client.get(f"{url}/static/element.js", headers={"Origin": "https://evil.example"}) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_an_address_in_use_is_named() -> None:
+    async with server(OPEN) as (_, url):
+        port = int(url.rsplit(":", 1)[1])
+        app = make_app(Service(lambda _: {}, _offer, dict, bytes, bytes), OPEN)
+        with pytest.raises(MienError, match=f"127.0.0.1:{port}"):
+            await serve(app, "127.0.0.1", port)
