@@ -25,7 +25,7 @@ from livekit.agents.voice.transcription.synchronizer import TranscriptSynchroniz
 
 from agent.metrics import Metrics
 from agent.models import Models
-from agent.output import PlayoutOutput
+from agent.output import AHEAD_S, PlayoutOutput
 from agent.persona import Persona
 from agent.settings import TurnSettings
 from agent.transcript import Captions
@@ -118,13 +118,14 @@ class Conversation:
         session.on("conversation_item_added", self._item_added)
         session.on("error", self._error)
         session.on("close", lambda _: self._left.set())
-        self._models.tts.on_notice = lambda code, text: self._notice("warning", code, text)
+        self._models.notify(self._part_changed)
+        # Synthesis keeps about as far ahead as the output takes; so a voice that is picked speaks the next sentence.
+        self._models.tts.ahead_s = AHEAD_S
         await session.start(_MienAgent(self._persona.instructions, self._turns), record=False)
         self._started.set()
         self._greet()
 
     async def _close(self, clock: asyncio.Task[None]) -> None:
-        self._playout.close()
         for task in self._tasks:
             task.cancel()
         try:
@@ -132,6 +133,7 @@ class Conversation:
                 await self._session.aclose()
         except TimeoutError:
             logger.warning("the session did not close within %.0f s", CLOSE_S)
+        self._playout.close()
         clock.cancel()
         await self._models.aclose()
         await self._renderer.aclose()
@@ -265,6 +267,11 @@ class Conversation:
         if not getattr(event.error, "recoverable", True):
             self._notice("error", "part_failed", f"{type(event.source).__name__} failed: {error}")
 
+    def _part_changed(self, code: str, text: str) -> None:
+        self._metrics.error(code)
+        self._notice("warning", code, text)
+        self._hello()
+
     # -- the playout
 
     def on_started(self, event: Started) -> None:
@@ -349,6 +356,8 @@ def _make_session(models: Models, turn: TurnSettings) -> AgentSession[None]:
         use_tts_aligned_transcript=True,
         # Echo is cancelled before the session hears it (rooms/microphone.py).
         aec_warmup_duration=None,
+        # What is still being recognized when the person has left is of no use.
+        session_close_transcript_timeout=0.0,
     )
 
 

@@ -6,6 +6,7 @@ when the first of them was released and, exactly once a segment, how much was re
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import numpy as np
@@ -15,6 +16,8 @@ from livekit.agents.voice import io
 from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
 from avatar.playout import Finished, Playout, Started
 
+SETTLE_S = 0.005
+"""How long after an interruption the session is told what was heard."""
 AHEAD_S = 6.0
 """How far synthesis may run ahead of what is heard."""
 
@@ -86,6 +89,11 @@ class PlayoutOutput(io.AudioOutput):
         self.on_playback_started(created_at=time.time())
 
     def on_finished(self, event: Finished) -> None:
+        # Not inside `clear_buffer`: the session's other tasks of this utterance are being cancelled in the same breath,
+        # and its transcript must be complete before it hears of the end.
+        asyncio.get_running_loop().call_later(SETTLE_S if event.interrupted else 0, self._tell_finished, event)
+
+    def _tell_finished(self, event: Finished) -> None:
         self.on_playback_finished(playback_position=event.position_s, interrupted=event.interrupted)
 
 

@@ -62,12 +62,13 @@ def test_a_segment_that_is_heard_starts_and_ends_once() -> None:
     perform(script)
 
 
-def test_an_interrupted_segment_ends_in_the_call_and_once() -> None:
+def test_an_interrupted_segment_ends_at_once_and_once() -> None:
     async def script(stage: Stage) -> None:
         await stage.output.capture_frame(frame(3))
         await asyncio.sleep(1)
         stage.output.flush()
         stage.output.clear_buffer()
+        await asyncio.sleep(0.01)
         assert [event.interrupted for event in stage.finished] == [True]
         assert stage.finished[0].playback_position == pytest.approx(1, abs=0.05)
         stage.output.clear_buffer()
