@@ -204,7 +204,7 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN")):
+        elif name.endswith(("_KEY", "_TOKEN")) or name == "MIEN_ICE_SERVERS":  # those hold secrets
             lines.append(f"{name}: {message}")
         else:
             lines.append(f"{name}={problem['input']!r}: {message}")

@@ -49,8 +49,19 @@ def run(settings: Settings, *, open_browser: bool) -> None:
 async def _run(settings: Settings, *, open_browser: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_signal(*_: object) -> None:
+        """First signal: close in order, and whatever still holds the interpreter after that is cut. Second: at once."""
+        if stop.is_set():
+            os._exit(130)
+        deadline = threading.Timer(STOP_S, os._exit, (0,))
+        deadline.daemon = True
+        deadline.start()
+        loop.call_soon_threadsafe(stop.set)
+
+    # Not the loop's own handlers: they would wait for whatever holds the loop, such as imports while warming up.
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, _stop, stop)
+        signal.signal(name, on_signal)
     async with Talk(settings) as talk:
         print(f"Mien is at {talk.url}  (Ctrl-C ends it)", flush=True)
         for part in talk.parts:
@@ -58,16 +69,6 @@ async def _run(settings: Settings, *, open_browser: bool) -> None:
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(talk.url,), daemon=True).start()
         await stop.wait()
-
-
-def _stop(stop: asyncio.Event) -> None:
-    """First signal: close in order, and whatever still holds the interpreter after that is cut. Second: at once."""
-    if stop.is_set():
-        os._exit(130)
-    stop.set()
-    deadline = threading.Timer(STOP_S, os._exit, (0,))
-    deadline.daemon = True
-    deadline.start()
 
 
 class Talk:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from avatar.frames import Frame, Pcm
+from avatar.frames import Frame, Pcm, SinkClosed
 from rooms.microphone import Microphone
 from rooms.room import Message, Presence
 
@@ -25,22 +26,25 @@ class MemorySink:
         self.frames: list[Frame] = []
         self.generation = 0
         self._on_sent = on_sent
+        self._closed = False
 
     def put(self, frame: Frame) -> None:
-        assert frame.generation >= self.generation, "the playout released what it had cleared"
-        self.frames.append(frame)
+        if self._closed:
+            raise SinkClosed("the memory sink is closed")
+        stale = frame.generation < self.generation
+        self.frames.append(replace(frame, sound=np.zeros_like(frame.sound)) if stale else frame)
         if self._on_sent is not None:
             self._on_sent(frame.tick)
 
     def clear(self, generation: int) -> int:
-        self.generation = generation
+        self.generation = max(self.generation, generation)
         return 0
 
     def unsent(self) -> int:
         return 0
 
     async def aclose(self) -> None:
-        pass
+        self._closed = True
 
     @property
     def sound(self) -> Pcm:

@@ -1,0 +1,180 @@
+"""The command line, `mien`: arguments in, one of the commands run, an exit status out.
+
+0: done. 1: `doctor` found something that must be mended. 2: it could not be done, and standard error says why in one
+line. 130: Ctrl-C. Only what argparse needs is imported here, so that `mien --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+
+RENDERERS = ("auto", "puppet", "musetalk", "static")
+OURS = ("agent", "avatar", "rooms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mien` with these arguments (those of the process by default); returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    _log_to_stderr(arguments.verbose, arguments.log_level)
+    from avatar.frames import MienError
+
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except MienError as error:
+        print(f"mien: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `mien licenses | head`: the reader has seen enough. Nothing may be flushed into the pipe at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--verbose", "-v", action="store_true", help="log everything that happens, to standard error")
+
+    parser = argparse.ArgumentParser(
+        prog="mien",
+        description="A real-time avatar that people talk to.",
+        epilog="Settings come from the environment and from .env in the current folder (.env.example documents all); "
+        "options given here win. `mien COMMAND --help` says more.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    talk = commands.add_parser("talk", parents=[common], help="talk to the avatar in the browser")
+    talk.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
+    talk.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
+    talk.add_argument("--no-open", action="store_true", help="do not open the browser")
+    talk.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate chain (PEM)")
+    talk.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
+    talk.set_defaults(run=_talk, log_level=logging.INFO)
+
+    render = commands.add_parser("render", parents=[common], help="make a video of the avatar speaking a recording")
+    render.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
+    render.set_defaults(run=_render, log_level=logging.WARNING)
+
+    say = commands.add_parser("say", parents=[common], help="make a video of the avatar saying a text")
+    say.add_argument("text", metavar="TEXT", help="what it says; - reads standard input")
+    say.add_argument("--voice", help="the TTS provider's voice, as TTS_VOICE")
+    say.set_defaults(run=_say, log_level=logging.WARNING)
+
+    for command in (render, say):
+        command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    for command in (talk, render, say):
+        command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
+        command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
+        command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
+
+    doctor = commands.add_parser("doctor", parents=[common], help="check that everything needed is there and works")
+    doctor.set_defaults(run=_doctor, log_level=logging.ERROR)
+
+    licenses = commands.add_parser("licenses", parents=[common], help="the licence of every part and every model")
+    licenses.set_defaults(run=_licenses, log_level=logging.WARNING)
+    return parser
+
+
+class _Version(argparse.Action):
+    """`--version`, which looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object, **also_unused: object) -> None:
+        print(f"mien {_version()}")
+        parser.exit()
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("mien")
+
+
+def _log_to_stderr(verbose: bool, level: int) -> None:
+    """Everybody's warnings, and our own messages from ``level`` on; if verbose, all of ours and all messages."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else level)
+
+
+def _settings(arguments: argparse.Namespace, overrides: dict[str, Any]) -> Settings:
+    """The settings of the environment and `.env`, with what the command line says on top."""
+    from agent.settings import load_settings
+
+    overrides |= {
+        "MIEN_PERSONA": arguments.persona,
+        "AVATAR_BACKEND": arguments.renderer,
+        "MIEN_SIZE_PX": arguments.size,
+    }
+    return load_settings(os.environ, env_file=Path(".env"), overrides=overrides)
+
+
+def _talk(arguments: argparse.Namespace) -> int:
+    settings = _settings(
+        arguments,
+        {
+            "MIEN_HOST": arguments.host,
+            "MIEN_PORT": arguments.port,
+            "MIEN_TLS_CERT": arguments.tls_cert,
+            "MIEN_TLS_KEY": arguments.tls_key,
+        },
+    )
+    from agent.talk import run
+
+    run(settings, open_browser=not arguments.no_open)
+    return 0
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {})
+    import asyncio
+
+    from agent.offline import render_recording
+
+    asyncio.run(render_recording(arguments.speech, arguments.out, settings, version=_version()))
+    return 0
+
+
+def _say(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {"TTS_VOICE": arguments.voice})
+    import asyncio
+
+    from agent.offline import render_text
+
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    asyncio.run(render_text(text, arguments.out, settings, version=_version()))
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from agent.doctor import examine
+
+    status: int = examine(os.environ, env_file=Path(".env"))
+    return status
+
+
+def _licenses(_: argparse.Namespace) -> int:
+    from agent.licenses import report
+
+    print(report(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

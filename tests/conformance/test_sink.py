@@ -1,0 +1,278 @@
+"""The laws of every sink (avatar/frames.py), over every sink: what is put comes out once, in order, in its place.
+
+A new sink joins with one line in ``SINKS``: a coroutine that opens it and says how to see what came out of its far end.
+Frames come at the real pace, 25 a second, since a sink may send by a clock of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from aiortc.mediastreams import MediaStreamError
+
+from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Picture, Sink, SinkClosed
+from rooms.memory import MemorySink
+from rooms.mp4 import Provenance
+from rooms.packets import FADE_SAMPLES
+from rooms.recording import RecordingSink
+from rooms.tracks import PeerSink
+from tests.doubles.mp4 import play
+
+pytestmark = pytest.mark.media
+
+WIDTH = HEIGHT = 64
+SILENCE = 0.01
+"""Of full scale; a lossy codec leaves a little around an edge."""
+EDGE_SAMPLES = 720
+"""15 ms: how far a lossy codec smears an edge."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came out of the far end.
+
+    Args:
+        sound: float32 in -1..1 at 48 kHz, from the first frame's first sample on (the codec's own delay taken off).
+        pictures: (tick, mean luma) of each, counted from the first frame.
+    """
+
+    sound: npt.NDArray[np.float32]
+    pictures: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    sink: Sink
+    sent: Callable[[], Awaitable[Sent]]
+    """To be called after the sink was closed."""
+
+
+Open = Callable[[Path], Awaitable[Opened]]
+
+
+async def open_recording(folder: Path, *, fragmented: bool) -> Opened:
+    out = folder / "out.mp4"
+    sink = RecordingSink(out, WIDTH, HEIGHT, Provenance("0", "Test", "test"), fragmented=fragmented)
+
+    async def sent() -> Sent:
+        played = await asyncio.to_thread(play, out)
+        ticks = np.round(played.picture_times_ms / TICK_MS).astype(int)
+        return Sent(played.sound, list(zip(ticks.tolist(), played.luma.tolist(), strict=True)))
+
+    return Opened(sink, sent)
+
+
+async def open_peer(folder: Path) -> Opened:
+    """The two tracks of a WebRTC peer, asked for frames as aiortc's senders ask."""
+    sink = PeerSink()
+    sounds: list[av.AudioFrame] = []
+    pictures: list[av.VideoFrame] = []
+
+    async def send_sound() -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                sounds.append(await sink.sound.recv())
+
+    async def send_pictures() -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                pictures.append(await sink.picture.recv())
+
+    sending = [asyncio.create_task(send_sound()), asyncio.create_task(send_pictures())]
+
+    async def sent() -> Sent:
+        await asyncio.gather(*sending)
+        sound = np.zeros(max((_pts(one) + one.samples for one in sounds), default=0), np.float32)
+        for one in sounds:
+            sound[_pts(one) : _pts(one) + one.samples] = one.to_ndarray()[0] / 32768
+        per_tick = 90_000 * TICK_MS // 1000
+        shown = [(_pts(one) // per_tick, float(one.to_ndarray()[:HEIGHT].mean())) for one in pictures]
+        return Sent(sound, shown)
+
+    return Opened(sink, sent)
+
+
+async def open_memory(folder: Path) -> Opened:
+    sink = MemorySink()
+
+    async def sent() -> Sent:
+        first = sink.frames[0].tick
+        shown = [(frame.tick - first, float(frame.picture.planes[:HEIGHT].mean())) for frame in sink.frames]
+        return Sent(sink.sound.astype(np.float32) / 32768, shown)
+
+    return Opened(sink, sent)
+
+
+def _pts(frame: av.AudioFrame | av.VideoFrame) -> int:
+    assert frame.pts is not None
+    return frame.pts
+
+
+SINKS = [
+    pytest.param(open_memory, id="memory"),
+    pytest.param(open_peer, id="webrtc"),
+    pytest.param(lambda folder: open_recording(folder, fragmented=False), id="recording"),
+    pytest.param(lambda folder: open_recording(folder, fragmented=True), id="recording-fragmented"),
+]
+
+
+def luma_of(tick: int) -> int:
+    return 40 + 8 * (tick % 20)
+
+
+def picture(tick: int) -> Picture:
+    planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+    planes[:HEIGHT] = luma_of(tick)
+    return Picture(planes)
+
+
+def pitch_hz(tick: int) -> int:
+    """Whole periods fit a tick, so that there is no click where two ticks meet."""
+    return 400 + 50 * (tick % 30)
+
+
+def voice(tick: int) -> Pcm:
+    times_s = np.arange(TICK_SAMPLES) / SAMPLE_RATE_HZ
+    return (12_000 * np.sin(2 * np.pi * pitch_hz(tick) * times_s)).astype(np.int16)
+
+
+SILENT: Pcm = np.zeros(TICK_SAMPLES, np.int16)
+
+
+def heard_hz(sound: npt.NDArray[np.float32], tick: int) -> float:
+    """The strongest pitch in the middle of a tick."""
+    middle = sound[tick * TICK_SAMPLES + 240 : (tick + 1) * TICK_SAMPLES - 240]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size), 8 * TICK_SAMPLES))
+    return float(spectrum.argmax() * SAMPLE_RATE_HZ / (8 * TICK_SAMPLES))
+
+
+def loudness(sound: npt.NDArray[np.float32], first_sample: int, last_sample: int) -> float:
+    return float(np.sqrt(np.mean(np.square(sound[first_sample:last_sample]))))
+
+
+async def paced(sink: Sink, frames: list[Frame]) -> None:
+    """Put a frame every 40 ms."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for place, frame in enumerate(frames):
+        await asyncio.sleep(max(0.0, began + place * TICK_MS / 1000 - loop.time()))
+        sink.put(frame)
+    await asyncio.sleep(TICK_MS / 1000)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_everything_comes_out_once_in_order_and_in_its_place(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    first = 1000
+    await paced(case.sink, [Frame(first + k, 0, picture(k), voice(k)) for k in range(25)])
+    await case.sink.aclose()
+    sent = await case.sent()
+    assert [heard_hz(sent.sound, k) for k in range(25)] == pytest.approx([pitch_hz(k) for k in range(25)], abs=8)
+    after_the_end = sent.sound[25 * TICK_SAMPLES + EDGE_SAMPLES :]
+    assert not (np.abs(after_the_end) > SILENCE).any()
+    assert [tick for tick, _ in sent.pictures] == list(range(25))
+    assert [luma for _, luma in sent.pictures] == pytest.approx([luma_of(k) for k in range(25)], abs=3)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_a_clear_silences_what_was_not_sent_and_keeps_the_time_line(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    await paced(case.sink, [Frame(k, 0, picture(k), voice(k)) for k in range(10)])
+    unsent = case.sink.unsent()
+    assert case.sink.clear(1) == unsent
+    after = [Frame(k, 1, picture(k), SILENT if k < 20 else voice(k)) for k in range(10, 25)]
+    await paced(case.sink, after)
+    await case.sink.aclose()
+    sound = (await case.sent()).sound
+
+    stopped = 10 * TICK_SAMPLES - unsent
+    last_whole_tick = stopped // TICK_SAMPLES
+    assert heard_hz(sound, last_whole_tick - 1) == pytest.approx(pitch_hz(last_whole_tick - 1), abs=8)
+    assert loudness(sound, stopped + FADE_SAMPLES + EDGE_SAMPLES, 20 * TICK_SAMPLES - EDGE_SAMPLES) < SILENCE
+    assert [heard_hz(sound, k) for k in range(20, 25)] == pytest.approx([pitch_hz(k) for k in range(20, 25)], abs=8)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_an_older_generation_is_not_heard(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    case.sink.clear(5)
+    await paced(case.sink, [Frame(k, 4 if k < 10 else 5, picture(k), voice(k)) for k in range(20)])
+    await case.sink.aclose()
+    sound = (await case.sent()).sound
+    assert loudness(sound, 0, 10 * TICK_SAMPLES - EDGE_SAMPLES) < SILENCE
+    assert [heard_hz(sound, k) for k in range(10, 20)] == pytest.approx([pitch_hz(k) for k in range(10, 20)], abs=8)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_it_holds_no_more_than_its_stated_delay(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    stated_ms = case.sink.delay_ms
+    assert 0 <= stated_ms <= 60
+    for k in range(25):
+        case.sink.put(Frame(k, 0, picture(k), voice(k)))
+        # A frame was put just now, of which nothing needs to have been sent; 20 ms for a late wake-up of either side.
+        assert case.sink.unsent() <= (stated_ms + TICK_MS + 20) * SAMPLE_RATE_HZ // 1000
+        await asyncio.sleep(TICK_MS / 1000)
+    assert case.sink.delay_ms == stated_ms
+    await case.sink.aclose()
+    assert case.sink.unsent() == 0
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_a_flood_does_not_block_and_costs_pictures_before_sound(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    frames = [Frame(k, 0, picture(k), voice(k)) for k in range(200)]
+    took_s = []
+    for frame in frames:
+        began = time.perf_counter()
+        case.sink.put(frame)
+        case.sink.unsent()
+        took_s.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    case.sink.clear(1)
+    took_s.append(time.perf_counter() - began)
+    # A blocking put would take a frame's encoding each time; the machine may hold one of them up.
+    assert float(np.median(took_s)) < 0.001
+    assert sum(took_s) < 1.0
+    await asyncio.sleep(0.2)
+    await case.sink.aclose()
+    sent = await case.sent()
+    ticks = [tick for tick, _ in sent.pictures]
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) <= -(-sent.sound.size // TICK_SAMPLES)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_frames_are_shared_and_left_alone(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    frames = [Frame(k, 0, picture(k), voice(k)) for k in range(5)]
+    case.sink.put(frames[0])
+    case.sink.put(frames[1])
+    case.sink.clear(1)
+    for frame in frames[2:]:
+        case.sink.put(frame)
+    await case.sink.aclose()
+    for k, frame in enumerate(frames):
+        assert np.array_equal(frame.sound, voice(k))
+        assert np.array_equal(frame.picture.planes, picture(k).planes)
+
+
+@pytest.mark.parametrize("opened", SINKS)
+async def test_closing_is_bounded_may_be_repeated_and_ends_it(opened: Open, tmp_path: Path) -> None:
+    case = await opened(tmp_path)
+    assert case.sink.name
+    await paced(case.sink, [Frame(k, 0, picture(k), voice(k)) for k in range(10)])
+    async with asyncio.timeout(2):
+        await case.sink.aclose()
+        await case.sink.aclose()
+    with pytest.raises(SinkClosed, match=r"\w"):
+        case.sink.put(Frame(10, 0, picture(10), voice(10)))
