@@ -107,7 +107,7 @@ async def open_memory(folder: Path) -> Opened:
     async def sent() -> Sent:
         first = sink.frames[0].tick
         shown = [(frame.tick - first, float(frame.picture.planes[:HEIGHT].mean())) for frame in sink.frames]
-        return Sent(sink.sound.astype(np.float32) / 32768, shown)
+        return Sent((sink.sound / 32768).astype(np.float32), shown)
 
     return Opened(sink, sent)
 
