@@ -135,9 +135,14 @@ def _talk(arguments: argparse.Namespace) -> int:
             "MIEN_TLS_KEY": arguments.tls_key,
         },
     )
+    from agent.face import choose_face, paint_ahead
+    from agent.persona import load_persona
+
+    # The face is painted while everything else is imported: each takes about two seconds.
+    still = paint_ahead(choose_face(settings.avatar, load_persona(settings.avatar.persona)))
     from agent.talk import run
 
-    run(settings, open_browser=not arguments.no_open)
+    run(settings, open_browser=not arguments.no_open, still=still)
     return 0
 
 

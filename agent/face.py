@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import cv2
@@ -11,6 +13,7 @@ from agent.settings import AvatarSettings
 from avatar.frames import MienError, Picture
 from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import Renderer
+from avatar.static import StaticRenderer, still_from_puppet
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,13 @@ class Face:
 
     def make(self, seed: int = 0) -> Renderer:
         """A renderer of its own for one conversation; blocks while its static layers are drawn."""
-        puppet = PuppetRenderer(self.persona.look, size_px=self.settings.size_px, seed=seed)
         if self.backend == "static":
-            from avatar.static import StaticRenderer
+            return StaticRenderer(self.still())
+        return PuppetRenderer(self.persona.look, size_px=self.settings.size_px, seed=seed)
 
-            return StaticRenderer(puppet.still)
-        return puppet
+    def still(self) -> Picture:
+        """The face at rest. The first call paints, which takes seconds; what it painted is shared by all renderers."""
+        return still_from_puppet(self.persona.look, self.settings.size_px)
 
 
 def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
@@ -45,6 +49,20 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
             return Face("puppet", "drawn on the CPU; this version has no other moving face", settings, persona)
         case "puppet" | "static":
             return Face(settings.backend, "AVATAR_BACKEND asks for it", settings, persona)
+
+
+def paint_ahead(face: Face) -> Future[Picture]:
+    """Begin to paint on a thread, mostly outside the interpreter lock: the imports that follow take as long."""
+    painted: Future[Picture] = Future()
+
+    def paint() -> None:
+        try:
+            painted.set_result(face.still())
+        except Exception as error:  # it belongs to whoever waits for the picture
+            painted.set_exception(error)
+
+    threading.Thread(target=paint, name="paint", daemon=True).start()
+    return painted
 
 
 def png(picture: Picture) -> bytes:

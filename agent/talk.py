@@ -15,15 +15,17 @@ import signal
 import threading
 import webbrowser
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from agent.conversation import Conversation
-from agent.face import Face, choose_face, png
+from agent.face import Face, choose_face, paint_ahead, png
 from agent.lobby import Lobby
 from agent.metrics import Metrics
 from agent.models import Local, Models, choose_models
 from agent.persona import Persona, load_persona
 from agent.settings import Settings
+from avatar.frames import Picture
 from rooms.http import Guard, Service, make_app, serve
 from rooms.peer import offer_media_on
 
@@ -37,16 +39,16 @@ def version() -> str:
     return importlib.metadata.version("mien")
 
 
-def run(settings: Settings, *, open_browser: bool) -> None:
-    """Serve until interrupted.
+def run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None = None) -> None:
+    """Serve until interrupted. ``still``: the face at rest, if it is being painted already.
 
     Raises:
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
-    asyncio.run(_run(settings, open_browser=open_browser))
+    asyncio.run(_run(settings, open_browser=open_browser, still=still))
 
 
-async def _run(settings: Settings, *, open_browser: bool) -> None:
+async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -62,7 +64,7 @@ async def _run(settings: Settings, *, open_browser: bool) -> None:
     # Not the loop's own handlers: they would wait for whatever holds the loop, such as imports while warming up.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, on_signal)
-    async with Talk(settings) as talk:
+    async with Talk(settings, still=still) as talk:
         print(f"Mien is at {talk.url}  (Ctrl-C ends it)", flush=True)
         for part in talk.parts:
             logger.info("%s: %s (%s)", part["part"], part["name"], part["why"])
@@ -74,7 +76,7 @@ async def _run(settings: Settings, *, open_browser: bool) -> None:
 class Talk:
     """The running server; an async context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, still: Future[Picture] | None = None) -> None:
         self.url = ""
         self._settings = settings
         self._persona: Persona = load_persona(settings.avatar.persona)
@@ -89,15 +91,14 @@ class Talk:
             ice_servers=settings.server.ice_servers,
             metrics=self.metrics,
         )
+        self._still = still or paint_ahead(self._face)
         self._poster = b""
         self._warm: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Talk:
         server = self._settings.server
         offer_media_on(server.ice_addresses)
-        still = await asyncio.to_thread(self._face.make)
-        self._poster = png(still.still)
-        await still.aclose()
+        self._poster = png(await asyncio.wrap_future(self._still))
         tls = (server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None
         self._runner, self.url = await serve(self._app(), server.host, server.port, tls=tls)
         self._warm = asyncio.create_task(asyncio.to_thread(self._local.prewarm), name="prewarm")

@@ -1,0 +1,100 @@
+"""What a picture of the puppet costs: milliseconds of one core, the analysis of its audio included.
+
+Real speech (espeak-ng) is pushed in pieces of 20 ms, as a voice that streams would, and every picture of it drawn by
+the same code that talks live, with expressions changing on the way. Counted is the processor time of the drawing
+thread, so that other work on the machine does not count; the wall clock is kept beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import cv2
+import numpy as np
+
+from agent.speech.espeak import Espeak
+from agent.speech.espeak_worker import RATE_HZ
+from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm
+from avatar.puppet import motion
+from avatar.puppet.look import Look
+from avatar.puppet.loudness import LoudnessTracker
+from avatar.puppet.mouth import opening
+from avatar.puppet.rig import Rig
+from avatar.puppet.speech import Speech
+from avatar.renderer import Expression
+from benchmarks.report import Report, arguments
+
+SIZES_PX = (256, 512, 720, 1024)
+BOUND_PX, BOUND_MS = 512, 3.0
+PICTURES = 1000
+PIECE_SAMPLES = SPEECH_RATE_HZ // 50
+TEXT = (
+    "Papa bought a new boat, and we have five more minutes before the ferry leaves. Who would you like to meet? "
+    "The weather is fine, the sea is calm, and everybody on board seems to be in a good mood. Shall we go, then?"
+)
+
+
+async def spoken() -> Pcm:
+    """Speech at 16 kHz, long enough for every picture and its lookahead."""
+    espeak = Espeak()
+    try:
+        sound = b"".join([chunk.pcm async for chunk in espeak.speak(TEXT, "en-us+f3")])
+    finally:
+        await espeak.aclose()
+    pcm = np.frombuffer(sound, "<i2").astype(np.float32)
+    count = len(pcm) * SPEECH_RATE_HZ // RATE_HZ
+    at_16k = np.interp(np.arange(count) * RATE_HZ / SPEECH_RATE_HZ, np.arange(len(pcm)), pcm).astype(np.int16)
+    return np.tile(at_16k, 1 + (PICTURES + 10) * TICK_SPEECH_SAMPLES // len(at_16k))
+
+
+def drawn(size_px: int, pcm: Pcm, pictures: int) -> list[dict[str, float]]:
+    """Draw the speech; one row a picture: {"cpu_ms", "wall_ms"}."""
+    rig = Rig(Look(), size_px)
+    speech, moods = Speech(LoudnessTracker), motion.Moods()
+    rows = []
+    pushed = 0
+    for n in range(pictures):
+        if n % 100 == 0:
+            moods.express(list(Expression)[n // 100 % 4], n)
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        while pushed < TICK_SPEECH_SAMPLES * (n + 3):
+            speech.push(1, pcm[pushed : pushed + PIECE_SAMPLES])
+            pushed += PIECE_SAMPLES
+        mouth = opening(speech.mouth(1, n), n)
+        rig.draw(motion.pose(n, 0, moods.at(n), mouth.effort), mouth)
+        rows.append(
+            {
+                "cpu_ms": (time.thread_time_ns() - cpu) / 1e6,
+                "wall_ms": (time.perf_counter_ns() - wall) / 1e6,
+            }
+        )
+    return rows
+
+
+def main() -> int:
+    options = arguments("puppet", "milliseconds of one core a picture of the puppet").parse_args()
+    report = Report("puppet", options.quick, options.out)
+    pictures = 100 if options.quick else PICTURES
+    cv2.setNumThreads(1)
+    pcm = asyncio.run(spoken())
+    for size_px in SIZES_PX:
+        began = time.perf_counter()
+        Rig(Look(), size_px)
+        report.facts[f"painting at {size_px} px, s"] = round(time.perf_counter() - began, 2)
+        drawn(size_px, pcm, 20)
+        rows = drawn(size_px, pcm, pictures)
+        report.samples(f"{size_px}px", [{key: round(value, 4) for key, value in row.items()} for row in rows])
+        report.numbers(f"{size_px} px: cpu", [row["cpu_ms"] for row in rows], "ms", stated_n=PICTURES)
+        report.numbers(f"{size_px} px: wall", [row["wall_ms"] for row in rows], "ms", stated_n=PICTURES)
+        if size_px == BOUND_PX:
+            cost = float(np.percentile([row["cpu_ms"] for row in rows], 50))
+            report.bound(f"{size_px} px: cpu p50", cost, BOUND_MS, "ms", n=len(rows), stated_n=PICTURES)
+            cost = float(np.percentile([row["cpu_ms"] for row in rows], 95))
+            report.bound(f"{size_px} px: cpu p95", cost, BOUND_MS, "ms", n=len(rows), stated_n=PICTURES)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
