@@ -23,7 +23,8 @@ def _kernel() -> npt.NDArray[np.float64]:
     at = np.arange(-_REACH, _REACH + 1)
     cutoff = 2 * _CUTOFF_HZ / SAMPLE_RATE_HZ
     taps = cutoff * np.sinc(cutoff * at) * np.blackman(at.size)
-    return np.rint(taps / taps.sum() * _SCALE)
+    kernel: npt.NDArray[np.float64] = np.rint(taps / taps.sum() * _SCALE)
+    return kernel
 
 
 _KERNEL = _kernel()

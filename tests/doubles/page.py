@@ -97,7 +97,7 @@ class Page:
             while True:
                 frame = await track.recv()
                 assert isinstance(frame, av.AudioFrame)
-                self.sound += [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]
+                self.sound += [part.to_ndarray().reshape(-1).astype(np.int16) for part in resampler.resample(frame)]
         except MediaStreamError:
             pass
 
