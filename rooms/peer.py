@@ -23,6 +23,7 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
+from aiortc.codecs import vpx
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
@@ -35,6 +36,9 @@ CLOSE_S = 1.5
 ANSWER_S = 8.0
 MESSAGE_LIMIT = 64 * 1024
 BUFFERED_LIMIT = 1 << 20
+
+# aiortc's encoder begins at 0.5 Mb/s, which shows as grey blocks until the browser's estimate comes; it has no option.
+vpx.DEFAULT_BITRATE = 1_000_000
 
 _machine_addresses = ice.get_host_addresses
 

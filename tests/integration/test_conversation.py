@@ -1,4 +1,4 @@
-"""A whole conversation in the memory room: real speech, real voice detection, the real OpenAI client, a local server."""
+"""A whole conversation in the memory room: real speech, real voice detection, the real OpenAI client."""
 
 from __future__ import annotations
 

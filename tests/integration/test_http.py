@@ -59,7 +59,7 @@ async def test_the_page_and_its_modules_are_served_with_safe_headers() -> None:
                 assert response.status == 200
                 assert kind in response.headers["Content-Type"]
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
-                assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 async def test_there_is_no_way_out_of_the_static_folder() -> None:
