@@ -1,0 +1,112 @@
+"""Flashes and beeps: speech that beeps, and a renderer that is white for exactly the pictures whose sound does.
+
+In: the audio, as any renderer gets it. Out: black and white pictures. Sound and picture belong together by
+construction; what a viewer gets of that is judged in avsync.py. The control is the renderer's: for some utterances it
+draws the flash of a beep that comes two ticks later, which makes the sound 80 ms late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.renderer import Expression, Shot
+
+SIZE_PX = 512
+BEEP_HZ = 1000
+BEEP_PEAK = 12_000
+BEEP_TICKS = 2
+LEAD_IN_TICKS = 5
+"""Silence before the beep: its utterance has long begun, as in the middle of speech."""
+UTTERANCE_TICKS = 12
+CONTROL_TICKS = 2
+CONTROL_MS = CONTROL_TICKS * TICK_MS
+_LOUD = 1000
+_BLACK, _WHITE = 16, 235
+
+
+def utterance() -> Pcm:
+    """One beep with silence around it, int16 [UTTERANCE_TICKS * TICK_SAMPLES] at 48 kHz."""
+    sound = np.zeros(UTTERANCE_TICKS * TICK_SAMPLES, np.int16)
+    at = np.arange(BEEP_TICKS * TICK_SAMPLES) / SAMPLE_RATE_HZ
+    start = LEAD_IN_TICKS * TICK_SAMPLES
+    sound[start : start + at.size] = np.round(BEEP_PEAK * np.sin(2 * np.pi * BEEP_HZ * at))
+    return sound
+
+
+def _plain(luma: int) -> Picture:
+    planes = np.full((SIZE_PX * 3 // 2, SIZE_PX), 128, np.uint8)
+    planes[:SIZE_PX] = luma
+    return Picture(planes)
+
+
+class FlashRenderer:
+    """Answers at once when the audio that it needs is there. ``early`` holds the segments whose flashes come early."""
+
+    name = "flash"
+    width = height = SIZE_PX
+    lookahead_ms = float(CONTROL_MS)
+    lead_ticks = 2
+    start_ticks = 0
+    start_grace_ms = 120
+
+    def __init__(self) -> None:
+        self.early: set[int] = set()
+        self.still = _plain(_BLACK)
+        self._white = _plain(_WHITE)
+        self._heard: dict[int, list[Pcm]] = {}
+        self._ended: set[int] = set()
+        self._waiting: list[tuple[Shot, asyncio.Future[Picture]]] = []
+
+    def push(self, segment: int, pcm: Pcm) -> None:
+        self._heard.setdefault(segment, []).append(pcm)
+        self._answer()
+
+    def end(self, segment: int) -> None:
+        self._ended.add(segment)
+        self._answer()
+
+    def clear(self, generation: int) -> None:
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+        self._heard.clear()
+        self._ended.clear()
+
+    def express(self, expression: Expression, tick: int) -> None:
+        pass
+
+    def request(self, shot: Shot) -> asyncio.Future[Picture]:
+        future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
+        self._waiting.append((shot, future))
+        self._answer()
+        return future
+
+    async def aclose(self) -> None:
+        self.clear(0)
+
+    def _answer(self) -> None:
+        waiting = [(shot, future) for shot, future in self._waiting if not future.done()]
+        self._waiting = [(shot, future) for shot, future in waiting if not self._ready(shot)]
+        for shot, future in waiting:
+            if self._ready(shot):
+                future.set_result(self._white if self._beeps(shot) else self.still)
+
+    def _ready(self, shot: Shot) -> bool:
+        if shot.segment is None or shot.segment in self._ended:
+            return True
+        samples = sum(pcm.size for pcm in self._heard.get(shot.segment, []))
+        return samples >= (shot.n + 1 + CONTROL_TICKS) * TICK_SPEECH_SAMPLES
+
+    def _beeps(self, shot: Shot) -> bool:
+        """Whether the picture's own sound is loud; of an early segment, the sound two ticks later."""
+        if shot.segment is None or shot.segment not in self._heard:
+            return False
+        start = (shot.n + CONTROL_TICKS * (shot.segment in self.early)) * TICK_SPEECH_SAMPLES
+        own = np.concatenate(self._heard[shot.segment])[start : start + TICK_SPEECH_SAMPLES]
+        # The middle of the tick: the filter to 16 kHz lets a millisecond of the neighbour in.
+        return bool(
+            np.abs(own[TICK_SPEECH_SAMPLES // 4 : -TICK_SPEECH_SAMPLES // 4].astype(np.int32)).max(initial=0) > _LOUD
+        )
