@@ -39,6 +39,7 @@ DECIDED_TO_SILENCE_MS, DECIDED_TO_SHUT_MS, ONSET_TO_SILENCE_MS = 200.0, 300.0, 7
 AUDIBLE_S = 0.02
 """No sound stops sooner than this after the decision: the way to the ear alone takes longer. Where none was heard
 later, the interruption met a pause between two words; such samples are kept and counted, and meet no bound."""
+NEW_S = 0.2
 CLOSED_S = 1.0
 """How long after a cut the streams of the LLM and the TTS may stay open."""
 
@@ -151,14 +152,13 @@ async def cancelled(report: Report, voices: list[Pcm], count: int) -> None:
 async def _cancel(visit: Visit, server: Server, endpoint: SlowEndpoint, said: Pcm) -> dict[str, Any]:
     story = await tell_a_story(visit, server)
     await asyncio.sleep(random.uniform(0.8, 2.2))
-    interrupted = time.monotonic()
     await visit.say(said)
     cut = (await server.event("cut", story.began, 10))["at"]
     await asyncio.sleep(max(0.0, cut + CLOSED_S + 0.5 - time.monotonic()))
     row: dict[str, Any] = {}
     for kind in ("llm", "tts"):
-        # What was under way for the story, not what the interruption itself asks for.
-        ends = [answer.ended for answer in endpoint.open(cut) if answer.kind == kind and answer.began < interrupted]
+        # What was under way for the story, not what the words that cut it ask for.
+        ends = [answer.ended for answer in endpoint.open(cut) if answer.kind == kind and answer.began < cut - NEW_S]
         closed = [end for end in ends if end is not None]
         row[f"{kind}_open"] = len(ends)
         row[f"{kind}_closed_ms"] = round((max(closed) - cut) * 1000, 1) if len(closed) == len(ends) > 0 else None

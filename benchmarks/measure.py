@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
+REST_SHARE = 0.05
+"""Next to none: this share of the hole of an open mouth."""
+
 
 class NotMeasured(Exception):
     """What was recorded does not hold what was to be measured; says what is missing."""
@@ -181,19 +184,21 @@ def dark_holes(pictures: npt.NDArray[np.uint8], level: int) -> Array:
 
 
 def hole_level(rest: npt.NDArray[np.uint8], speech: npt.NDArray[np.uint8]) -> int:
-    """The level at which an open mouth stands out the most: speech's median hole against rest's largest.
+    """The level at which an open mouth stands out: of the levels at which rest has next to no hole, the one at which
+    those of speech are the largest (their 90th percentile).
 
     Raises:
-        NotMeasured: at no level has speech larger holes than rest.
+        NotMeasured: at no level has speech large holes and rest none.
     """
-    gains = {
-        level: float(np.median(dark_holes(speech, level)) - 2 * dark_holes(rest, level).max())
-        for level in range(20, 130, 5)
-    }
-    level = max(gains, key=lambda level: gains[level])
-    if gains[level] <= 0:
+    found: dict[int, float] = {}
+    for level in range(20, 130, 5):
+        speaking = percentile(list(dark_holes(speech, level)), 90)
+        if dark_holes(rest, level).max() <= REST_SHARE * speaking:
+            found[level] = speaking
+    best = max(found, key=lambda level: found[level], default=0)
+    if not best or not found[best]:
         raise NotMeasured("in speech there is no dark hole that rest has not: no mouth opens in this region")
-    return level
+    return best
 
 
 def stays_below(times: Array, values: Array, start: float, *, threshold: float, hold: float) -> float | None:

@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,23 @@ from benchmarks.servers import Server, serving
 MOST, SETTLE_S, WINDOW_S = 24, 6.0, 30.0
 LATE_TICK_S, LATE_TICKS, LATE_PICTURES, PICTURES_PER_S = 0.02, 0.01, 0.001, 24.5
 CORES_A_SESSION = 0.3
+COSTS = ("server_cores", "cores_a_session", "event_loop_cores", "children_cores", "visitors_cores")
 ASK = "Tell me another story."
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pid: int) -> float:
     """User and system time of one process, all its threads, without its children."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return _used_s(Path(f"/proc/{pid}/stat"))
+
+
+def loop_cpu_s(pid: int) -> float:
+    """The same of its main thread alone, which runs the event loop: what it needs of one core limits everything."""
+    return _used_s(Path(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def _used_s(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
@@ -42,14 +53,15 @@ def children_cpu_s(pid: int) -> float:
     return sum(cpu_s(int(child)) for children in lists for child in children.split())
 
 
+@dataclass(frozen=True)
 class Window:
     """What is read at the start and at the end of a window; ``since`` gives the difference."""
 
-    def __init__(self, at: float, server_s: float, children_s: float, metrics: dict[tuple[str, str], float]) -> None:
-        self.at = at
-        self.server_s = server_s
-        self.children_s = children_s
-        self.metrics = metrics
+    at: float
+    server_s: float
+    loop_s: float
+    children_s: float
+    metrics: dict[tuple[str, str], float]
 
     @classmethod
     async def read(cls, server: Server, http: aiohttp.ClientSession) -> Window:
@@ -60,7 +72,8 @@ class Window:
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
-        return cls(time.monotonic(), cpu_s(server.pid), children_cpu_s(server.pid), samples)
+        pid = server.pid
+        return cls(time.monotonic(), cpu_s(pid), loop_cpu_s(pid), children_cpu_s(pid), samples)
 
     def since(self, before: Window, name: str) -> dict[str, float]:
         """By label, how much a metric grew."""
@@ -102,6 +115,7 @@ async def measured(server: Server, visitors: Server, http: aiohttp.ClientSession
         "sessions": sessions,
         "server_cores": round(server_cores, 3),
         "cores_a_session": round(server_cores / sessions, 3),
+        "event_loop_cores": round((after.loop_s - before.loop_s) / seconds, 3),
         "children_cores": round((after.children_s - before.children_s) / seconds, 3),
         "visitors_cores": round((last["cpu_s"] - first["cpu_s"]) / span, 3),
         "ticks": buckets[-1][1],
@@ -157,10 +171,7 @@ async def climb(report: Report, most: int, settle_s: float, window_s: float) -> 
     report.samples("windows", rows)
     held = [row for row in rows if full(row) is None]
     report.facts |= {"held": len(held), "why_not_more": reason, "window_s": window_s, "size_px": 512}
-    report.facts["per_session"] = {
-        row["sessions"]: {key: row[key] for key in ("cores_a_session", "children_cores", "visitors_cores")}
-        for row in rows
-    }
+    report.facts["per_session"] = {row["sessions"]: {key: row[key] for key in COSTS} for row in rows}
     if not held:
         raise NotMeasured(f"not even one conversation was held: {reason}")
     dearest = max(row["cores_a_session"] for row in held)
@@ -172,7 +183,8 @@ def _line(row: dict[str, Any]) -> str:
     slowest = min(visitor["pictures_per_s"] for visitor in row["received"])
     speaking = sum(visitor["speaking"] for visitor in row["received"]) / row["sessions"]
     return (
-        f"{row['sessions']:>3} sessions: {row['server_cores']:.2f} cores ({row['cores_a_session']:.3f} each), children "
+        f"{row['sessions']:>3} sessions: {row['server_cores']:.2f} cores ({row['cores_a_session']:.3f} each, event loop "
+        f"{row['event_loop_cores']:.2f}), children "
         f"{row['children_cores']:.2f}, visitors {row['visitors_cores']:.2f}; ticks late {row['ticks_late']:.2%}, "
         f"pictures late {row['pictures_late']:.3%}, slowest {slowest:.1f}/s; speaking {speaking:.0%} of the time"
     )

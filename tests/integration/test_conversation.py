@@ -173,6 +173,7 @@ async def test_a_cough_does_not_end_the_answer() -> None:
 async def test_interrupt_and_chat_stop_the_voice_at_once() -> None:
     async with talking() as talk:
         talk.endpoint.replies = [LONG, LONG, "Done."]
+        talk.endpoint.chat.delay_s = 0.5  # without it the next answer may begin with the very next frame
         for stop in ({"type": "interrupt"}, {"type": "chat", "id": "2", "text": "Something else."}):
             talk.room.write({"type": "chat", "id": "1", "text": "Tell me a lot."})
             await until(lambda: talk.loud(0.2) and talk.state() == "speaking", "it speaks")

@@ -206,6 +206,16 @@ class TestMouth:
         speech = np.stack([self.portrait(4, shift) for shift in range(-5, 6)])
         assert 35 < hole_level(rest, speech) <= 110
 
+    def test_a_curl_of_hair_does_not_choose_the_level(self) -> None:
+        def curled(picture: Picture8) -> Picture8:
+            picture[5:12, 45:52] = 25
+            return picture
+
+        rest = np.stack([curled(self.portrait(0, shift)) for shift in range(-5, 6)])
+        speech = np.stack([curled(self.portrait(4, shift)) for shift in range(-5, 6)])
+        with pytest.raises(NotMeasured):
+            hole_level(rest, speech)
+
     def test_a_mouth_that_never_opens_has_no_level(self) -> None:
         rest = np.stack([self.portrait(0, shift) for shift in range(-5, 6)])
         with pytest.raises(NotMeasured, match="no mouth opens"):
