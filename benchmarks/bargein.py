@@ -50,7 +50,9 @@ CLOSED_S = 1.0
 async def interrupt(visit: Visit, server: Server, mouth: MouthWatch, said: Pcm) -> dict[str, Any]:
     """One interruption at a random moment of a story; times in ms."""
     await tell_a_story(visit, server)
+    before = await visit.buffered()
     await asyncio.sleep(random.uniform(0.8, 2.2))
+    buffered = [after - earlier for after, earlier in zip(await visit.buffered(), before, strict=True)]
     start = await visit.say(said)
     await asyncio.sleep(said.size / SAMPLE_RATE_HZ + 1.5)
     await visit.take()
@@ -72,6 +74,7 @@ async def interrupt(visit: Visit, server: Server, mouth: MouthWatch, said: Pcm) 
         "decided_to_shut_ms": None if shut is None else round((shut - decided) * 1000, 1),
         "onset_to_silence_ms": round((silent - onset) * 1000, 1),
         "onset_to_cut_ms": round((cuts[0]["at"] - onset) * 1000, 1) if cuts else None,
+        "jitter_buffer_ms": round(buffered[0] / buffered[1] * 1000, 1),
         "audible": silent - decided > AUDIBLE_S,
         "mouth_open": shut is None or shut - decided > AUDIBLE_S,
     }
@@ -109,6 +112,7 @@ async def interruptions(report: Report, visit: Visit, server: Server, voices: li
         "voice onset → silence heard": ("onset_to_silence_ms", ONSET_TO_SILENCE_MS),
     }
     report.numbers("voice onset → decided", [row["onset_to_decided_ms"] for row in rows], "ms")
+    report.numbers("leg: the browser's sound buffer", [row["jitter_buffer_ms"] for row in rows], "ms")
     for label, (column, limit) in bounds.items():
         values = [row[column] for row in audible if row[column] is not None]
         p95 = report.numbers(label, values, "ms", stated_n=INTERRUPTED).get("p95")

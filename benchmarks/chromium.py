@@ -103,6 +103,12 @@ class Visit:
         summary: dict[str, Any] = await self.page.evaluate("() => window.mien.getStats()")
         return summary
 
+    async def buffered(self) -> tuple[float, float]:
+        """Totals of the browser's sound buffer: (seconds that samples spent in it, samples); compare two of them."""
+        raw = (await self.statistics())["raw"]
+        sound = next(entry for entry in raw if entry["type"] == "inbound-rtp" and entry["kind"] == "audio")
+        return sound["jitterBufferDelay"], sound["jitterBufferEmittedCount"]
+
     async def take(self) -> None:
         """Fetch what was recorded since the last time."""
         async with self._taking:

@@ -116,5 +116,5 @@ async def _stop(child: asyncio.subprocess.Process, log: str) -> None:
         child.send_signal(signal.SIGINT)
     async with asyncio.timeout(STOP_S):
         status = await child.wait()
-    if status:
+    if status not in (0, -signal.SIGINT):
         raise RuntimeError(f"a child of the benchmark ended with status {status}: see {log}")

@@ -183,10 +183,10 @@ def _line(row: dict[str, Any]) -> str:
     slowest = min(visitor["pictures_per_s"] for visitor in row["received"])
     speaking = sum(visitor["speaking"] for visitor in row["received"]) / row["sessions"]
     return (
-        f"{row['sessions']:>3} sessions: {row['server_cores']:.2f} cores ({row['cores_a_session']:.3f} each, event loop "
-        f"{row['event_loop_cores']:.2f}), children "
-        f"{row['children_cores']:.2f}, visitors {row['visitors_cores']:.2f}; ticks late {row['ticks_late']:.2%}, "
-        f"pictures late {row['pictures_late']:.3%}, slowest {slowest:.1f}/s; speaking {speaking:.0%} of the time"
+        f"{row['sessions']:>3} sessions: {row['server_cores']:.2f} cores ({row['cores_a_session']:.3f} each, "
+        f"event loop {row['event_loop_cores']:.2f}), children {row['children_cores']:.2f}, "
+        f"visitors {row['visitors_cores']:.2f}; ticks late {row['ticks_late']:.2%}, "
+        f"pictures late {row['pictures_late']:.3%}, slowest {slowest:.1f}/s, speaking {speaking:.0%}"
     )
 
 
