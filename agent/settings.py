@@ -64,7 +64,7 @@ class TurnSettings(_Section):
     detection: Literal["auto", "vad", "v1-mini"] = "auto"
     min_endpointing_s: Annotated[float, Field(ge=0.1, le=5)] = 0.4
     max_endpointing_s: Annotated[float, Field(ge=0.1, le=10)] = 2.0
-    min_interruption_s: Annotated[float, Field(ge=0.05, le=5)] = 0.35
+    min_interruption_s: Annotated[float, Field(ge=0.05, le=5)] = 0.25
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -196,7 +196,9 @@ class Playout:
         self._plan()
 
     def pause(self) -> None:
-        """Hold the position; the mouth closes, the face lives on. It outlasts ``clear``."""
+        """Hold the position, at once; the mouth closes, the face lives on. It outlasts ``clear``."""
+        if not self._paused:
+            self._take_back()
         self._paused = True
         self._plan()
 
@@ -362,6 +364,21 @@ class Playout:
         self._room.set()
         for segment in ended:
             self._finish(segment, missing.get(segment.number, 0))
+
+    def _take_back(self) -> None:
+        """Silence what the primary sink has not sent, and keep the ticks that it was part of for the resume."""
+        segment = self._queue[0] if self._queue else None
+        unsent = self._unsent()
+        if segment is None or not unsent or self._ledger[-1].segment != segment.number:
+            return
+        for sink in list(self._sinks):
+            self._to_sink(sink, lambda sink=sink: sink.clear(self._generation))  # type: ignore[misc]
+        for place in range(1, -(-unsent // TICK_SAMPLES) + 1):
+            if place > len(self._ledger) or self._ledger[-place].segment != segment.number:
+                break
+            self._ledger[-place] = _NOTHING
+            segment.give_back()
+        self._fade_in = True
 
     def _finish(self, segment: Segment, unheard: int) -> None:
         played = segment.taken - unheard

@@ -9,6 +9,9 @@ import numpy as np
 from avatar.frames import TICK_SAMPLES, Pcm
 from avatar.resample import Decimator
 
+RECENT_TICKS = 8
+"""How many ticks can be given back; a sink holds 60 ms, one that is behind some more."""
+
 
 class Segment:
     """Speech is taken in whole ticks, so that picture n always stands for samples 40 * n to 40 * (n + 1) ms; only
@@ -32,6 +35,7 @@ class Segment:
         """When its first whole tick was there."""
         self.start_tick = 0
         self._chunks: deque[Pcm] = deque()
+        self._recent: deque[Pcm] = deque(maxlen=RECENT_TICKS)
         self._decimator = Decimator()
 
     def push(self, pcm: Pcm, now: float, start_tick: int) -> Pcm:
@@ -94,7 +98,15 @@ class Segment:
             missing -= parts[-1].size
         taken = np.concatenate(parts) if parts else np.zeros(0, np.int16)
         self.taken += taken.size
+        self._recent.append(taken)
         return taken
+
+    def give_back(self) -> None:
+        """Undo the last `take_tick`, as far as it is remembered."""
+        if self._recent:
+            tick = self._recent.pop()
+            self._chunks.appendleft(tick)
+            self.taken -= tick.size
 
     def peek(self, samples: int) -> Pcm:
         """Up to this many of the next samples, without taking them."""

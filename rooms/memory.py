@@ -73,7 +73,7 @@ class MemoryRoom:
         self._presence.on_page()
 
     def say(self, pcm: Pcm) -> None:
-        """Speak into the microphone: int16 [n] at 48 kHz, at the pace at which it is called."""
+        """Speak into the microphone: int16 [n] at 16 kHz, at the pace at which it is called."""
         self.microphone.hear(pcm)
 
     def write(self, message: Message) -> None:

@@ -1,6 +1,6 @@
 """What a person says, on its way to the session: echo taken out, 16 kHz mono, in 20 ms frames.
 
-In: 48 kHz mono from the room, and what the avatar itself plays (the echo's reference). Out: livekit-agents' AudioInput.
+In: 16 kHz mono from the room, and what the avatar itself plays (the echo's reference). Out: livekit-agents' AudioInput.
 The browser cancels echo first; this is the second line, for microphones and browsers that do not.
 """
 
@@ -15,11 +15,21 @@ from livekit.agents.voice import io
 
 from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
 
-_STEP = SAMPLE_RATE_HZ // 100
+_FACTOR = SAMPLE_RATE_HZ // SPEECH_RATE_HZ
+_STEP = SPEECH_RATE_HZ // 100
 """The echo canceller (WebRTC's AEC3, in livekit's package) takes exactly 10 ms."""
-_FRAME_SAMPLES = SPEECH_RATE_HZ // 50
+_FRAME_STEPS = 2
 _HELD_FRAMES = 100
 """Two seconds: when the session does not listen for longer, the oldest sound is of no use any more."""
+_ECHO_STEPS = 80
+"""An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
+_ECHO_BELOW = 10 ** (-15 / 20)
+"""What is left after cancelling and is 15 dB below what was played may be the echo itself: it is not a voice that
+interrupts. A person speaking into the microphone is louder than that."""
+_OPEN_STEPS = 25
+"""Once a voice is heard over the avatar's, its quieter parts are heard too, for 250 ms."""
+_QUIET_STEPS = 200
+"""The canceller rests when nothing has been played for two seconds; it costs some percent of a core."""
 
 
 class Microphone(io.AudioInput):
@@ -33,38 +43,49 @@ class Microphone(io.AudioInput):
         self._came = asyncio.Event()
         self._closed = False
         self._echo = rtc.AudioProcessingModule(echo_cancellation=True, high_pass_filter=True)
-        self._resampler = rtc.AudioResampler(SAMPLE_RATE_HZ, SPEECH_RATE_HZ, num_channels=1)
         self._near: Pcm = np.zeros(0, np.int16)
         self._far: Pcm = np.zeros(0, np.int16)
-        self._out: Pcm = np.zeros(0, np.int16)
+        self._out: list[Pcm] = []
+        self._played: deque[float] = deque(maxlen=_ECHO_STEPS)
+        """How loud each of the last steps played was."""
+        self._quiet_steps = _QUIET_STEPS
+        self._open_steps = 0
 
     def played(self, pcm: Pcm) -> None:
         """What is being sent to the person's loudspeaker: int16 [n] at 48 kHz."""
-        self._far, steps = _steps(self._far, pcm)
+        # A plain mean is filter enough for a reference: speech has little above 8 kHz that could fold back.
+        whole = pcm[: pcm.size - pcm.size % _FACTOR].reshape(-1, _FACTOR)
+        self._far, steps = _steps(self._far, whole.mean(axis=1).astype(np.int16))
         for step in steps:
-            self._echo.process_reverse_stream(_frame(step, SAMPLE_RATE_HZ))
+            loudness = _loudness(step)
+            self._played.append(loudness)
+            self._quiet_steps = 0 if loudness > 0 else self._quiet_steps + 1
+            if self._quiet_steps < _QUIET_STEPS:
+                self._echo.process_reverse_stream(_frame(step))
 
     def hear(self, pcm: Pcm) -> None:
-        """What their microphone took up: int16 [n] at 48 kHz."""
+        """What their microphone took up: int16 [n] at 16 kHz."""
         self._near, steps = _steps(self._near, pcm)
         for step in steps:
-            frame = _frame(step, SAMPLE_RATE_HZ)
-            self._echo.process_stream(frame)
-            if self.held:
-                frame = _frame(np.zeros(_STEP, np.int16), SAMPLE_RATE_HZ)
-            for resampled in self._resampler.push(frame):
-                self._collect(np.frombuffer(resampled.data, np.int16))
+            self._out.append(np.zeros_like(step) if self.held else self._without_echo(step))
+            if len(self._out) == _FRAME_STEPS:
+                self._frames.append(_frame(np.concatenate(self._out)))
+                self._out.clear()
+                self._came.set()
 
     def close(self) -> None:
         self._closed = True
         self._came.set()
 
-    def _collect(self, pcm: Pcm) -> None:
-        self._out = np.concatenate([self._out, pcm])
-        while self._out.size >= _FRAME_SAMPLES:
-            self._frames.append(_frame(self._out[:_FRAME_SAMPLES], SPEECH_RATE_HZ))
-            self._out = self._out[_FRAME_SAMPLES:]
-            self._came.set()
+    def _without_echo(self, step: Pcm) -> Pcm:
+        if self._quiet_steps >= _QUIET_STEPS:
+            return step
+        frame = _frame(step)
+        self._echo.process_stream(frame)
+        cleaned: Pcm = np.frombuffer(frame.data, np.int16)
+        loudest = max(self._played, default=0.0)
+        self._open_steps = _OPEN_STEPS if _loudness(cleaned) > loudest * _ECHO_BELOW else self._open_steps - 1
+        return cleaned if self._open_steps > 0 else np.zeros_like(step)
 
     async def __anext__(self) -> rtc.AudioFrame:
         while not self._frames:
@@ -82,5 +103,10 @@ def _steps(held: Pcm, pcm: Pcm) -> tuple[Pcm, list[Pcm]]:
     return held[whole:], [held[at : at + _STEP] for at in range(0, whole, _STEP)]
 
 
-def _frame(pcm: Pcm, rate_hz: int) -> rtc.AudioFrame:
-    return rtc.AudioFrame(bytearray(pcm.tobytes()), rate_hz, 1, pcm.size)
+def _loudness(step: Pcm) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(step, dtype=np.float32))))
+
+
+def _frame(pcm: Pcm) -> rtc.AudioFrame:
+    return rtc.AudioFrame(bytearray(pcm.tobytes()), SPEECH_RATE_HZ, 1, pcm.size)

@@ -26,7 +26,7 @@ from aiortc import (
 from aiortc.codecs import vpx
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
+from avatar.frames import SPEECH_RATE_HZ, MienError, Pcm
 from rooms.room import Message
 from rooms.tracks import PeerSink
 
@@ -154,7 +154,7 @@ class Peer:
             self._listening = asyncio.get_running_loop().create_task(self._listen(track))
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
         try:
             while True:
                 heard = await track.recv()

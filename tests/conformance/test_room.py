@@ -81,7 +81,7 @@ class MemoryPerson:
         self._memory.join()
 
     def say(self, pcm: Pcm) -> None:
-        self._memory.say(pcm)
+        self._memory.say(pcm[::3])
 
     def write(self, message: dict[str, Any]) -> None:
         self._memory.write(message)

@@ -22,8 +22,8 @@ class PacketSink(MemorySink):
     def __init__(self, clock: Callable[[], float], *, drift: float = 0.0, held_ms: int = 20) -> None:
         super().__init__()
         self.delay_ms = held_ms
-        self.heard: list[int] = []
-        """Samples sent, with what a clear silenced left out of the count of speech."""
+        self.cleared = False
+        """Whether anything unsent was silenced."""
         self._clock = clock
         self._rate = 1 + drift
         self._began: float | None = None
@@ -39,6 +39,7 @@ class PacketSink(MemorySink):
 
     def clear(self, generation: int) -> int:
         super().clear(generation)
+        self.cleared = self.cleared or self.unsent() > 0
         return self.unsent()
 
     def unsent(self) -> int:

@@ -16,7 +16,7 @@ from agent.metrics import Metrics
 from agent.models import Local, choose_models
 from agent.persona import load_persona
 from agent.settings import load_settings
-from avatar.frames import SAMPLE_RATE_HZ, Pcm
+from avatar.frames import SPEECH_RATE_HZ, Pcm
 from rooms.memory import MemoryRoom
 from tests.doubles.page import until
 from tests.doubles.renderers import ScriptedRenderer, read_shot
@@ -26,7 +26,7 @@ from tests.endpoints.speech import speak
 pytestmark = pytest.mark.media
 
 LONG = " ".join(f"This is sentence number {number} of a very long answer." for number in range(1, 30))
-PACKET = SAMPLE_RATE_HZ // 50
+PACKET = SPEECH_RATE_HZ // 50
 
 
 class Person:
@@ -51,7 +51,7 @@ class Person:
 
     async def say(self, pcm: Pcm) -> None:
         self._pending = pcm
-        await asyncio.sleep(pcm.size / SAMPLE_RATE_HZ)
+        await asyncio.sleep(pcm.size / SPEECH_RATE_HZ)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Talk:
     conversation: Conversation
 
     async def speech(self, text: str) -> Pcm:
-        return (await speak(self.local.espeak, text, rate_hz=SAMPLE_RATE_HZ)).pcm
+        return (await speak(self.local.espeak, text, rate_hz=SPEECH_RATE_HZ)).pcm
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [dict(message) for message in self.room.messages if message["type"] == kind]
@@ -163,7 +163,7 @@ async def test_a_cough_does_not_end_the_answer() -> None:
         talk.endpoint.heard = [""]
         talk.room.write({"type": "chat", "id": "1", "text": "Tell me."})
         await until(lambda: len(talk.captions()) > 5, "it speaks")
-        decay = np.exp(-np.linspace(0, 5, round(0.35 * SAMPLE_RATE_HZ)))
+        decay = np.exp(-np.linspace(0, 5, round(0.35 * SPEECH_RATE_HZ)))
         await talk.person.say((np.random.default_rng(3).normal(0, 7000, decay.size) * decay).astype(np.int16))
         await until(lambda: talk.captions()[-1]["final"], "the answer's end", timeout_s=25)
         assert not any(caption.get("interrupted") for caption in talk.captions())

@@ -518,6 +518,36 @@ def test_pause_then_clear_ends_once_with_the_held_position_and_outlasts_the_clea
     assert [(event.segment, event.interrupted) for event in stage.heard.finished] == [(0, True), (1, False)]
 
 
+@settings(deadline=None, max_examples=40)
+@given(pause_s=st.floats(0.1, 1.2), held_ms=st.sampled_from([10, 20, 40, 60]))
+def test_a_pause_silences_what_was_not_sent_and_says_it_after_the_resume(pause_s: float, held_ms: int) -> None:
+    pcm = speech(1.5)
+
+    async def script(stage: Stage) -> None:
+        sink = stage.sink
+        assert isinstance(sink, PacketSink)
+        stage.playout.push(pcm)
+        stage.playout.end()
+        await asyncio.sleep(pause_s)
+        spoken = sum(report.segment == 0 for report in stage.ticks) * TICK_SAMPLES
+        sent = max(0, spoken - sink.unsent())
+        before = len(sink.frames)
+        stage.playout.pause()
+        assert sink.cleared == (sink.unsent() > 0)
+        await asyncio.sleep(0.3)
+        stage.playout.resume()
+        await asyncio.sleep(1.5)
+        again = [(f, r) for f, r in zip(sink.frames, stage.ticks, strict=True) if f.tick >= before and r.segment == 0]
+        first = again[0][1]
+        assert first.segment == 0
+        resumed_at = (38 - len(again)) * TICK_SAMPLES  # 1.5 s are 37.5 ticks
+        assert resumed_at <= sent, "nothing that was not sent is left out"
+        assert sent - resumed_at < TICK_SAMPLES, "less than a tick is said twice"
+
+    stage = perform(script, sink=lambda: PacketSink(loop_time, held_ms=held_ms))
+    assert stage.heard.finished == [Finished(0, 1.5, False)]
+
+
 # -- what was heard, told by the primary sink
 
 

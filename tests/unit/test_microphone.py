@@ -1,0 +1,89 @@
+"""The microphone: what the avatar plays does not come back as a voice, and a person is heard over it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
+from rooms.microphone import Microphone
+
+pytestmark = pytest.mark.unit
+
+STEP = SPEECH_RATE_HZ // 50
+
+
+def voice(seconds: float, seed: int, rms: float) -> npt.NDArray[np.float64]:
+    """Noise with the slow ups and downs of syllables, float64 at 16 kHz."""
+    count = round(seconds * SPEECH_RATE_HZ)
+    at = np.arange(count) / SPEECH_RATE_HZ
+    noise = np.convolve(np.random.default_rng(seed).normal(size=count), np.hanning(9), "same")
+    syllables = np.clip(np.sin(2 * np.pi * 2.1 * at) + 0.4, 0, None)
+    sound: npt.NDArray[np.float64] = noise * syllables
+    sound *= rms / np.sqrt(np.mean(sound**2))
+    return sound
+
+
+def passed(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64] | None, *, held: bool = False) -> Pcm:
+    """Both at 16 kHz, in real order, 20 ms at a time; what the session would hear."""
+
+    async def run() -> Pcm:
+        microphone = Microphone()
+        microphone.held = held
+        out: list[Pcm] = []
+        for at in range(0, near.size - STEP + 1, STEP):
+            if far is not None:
+                played = np.repeat(far[at : at + STEP], SAMPLE_RATE_HZ // SPEECH_RATE_HZ)
+                microphone.played(played.astype(np.int16))
+            microphone.hear(near[at : at + STEP].astype(np.int16))
+            out.append(np.frombuffer((await anext(microphone)).data, np.int16))
+        return np.concatenate(out)
+
+    return asyncio.run(run())
+
+
+def rms(sound: npt.NDArray[np.float64] | Pcm) -> float:
+    return float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
+
+
+def delayed(sound: npt.NDArray[np.float64], seconds: float) -> npt.NDArray[np.float64]:
+    return np.concatenate([np.zeros(round(seconds * SPEECH_RATE_HZ)), sound])[: sound.size]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.2, 0.45, 0.7])
+def test_its_own_voice_at_minus_20_db_is_silence_from_the_first_word(delay_s: float) -> None:
+    far = voice(6, 1, 3000)
+    assert rms(passed(delayed(far, delay_s) * 0.1, far)) < 1
+
+
+def test_a_person_is_heard_over_the_avatar() -> None:
+    far, person = voice(6, 1, 3000), voice(6, 2, 2500)
+    person[: 3 * SPEECH_RATE_HZ] = 0
+    heard = passed(delayed(far, 0.2) * 0.1 + person, far)
+    assert rms(heard[: 3 * SPEECH_RATE_HZ]) < 1
+    assert rms(heard[3 * SPEECH_RATE_HZ :]) > 0.5 * rms(person[3 * SPEECH_RATE_HZ :])
+
+
+def test_with_nothing_played_every_sample_passes_untouched() -> None:
+    person = voice(3, 2, 500)
+    for far in (None, np.zeros(person.size)):
+        heard = passed(person, far)
+        start = 0 if far is None else round(2.1 * SPEECH_RATE_HZ)  # the canceller rests after two seconds of silence
+        np.testing.assert_array_equal(heard[start:], person[start : heard.size].astype(np.int16))
+
+
+def test_held_it_is_silent() -> None:
+    assert not passed(voice(1, 2, 3000), None, held=True).any()
+
+
+def test_closing_ends_the_sound_after_what_was_heard() -> None:
+    async def run() -> int:
+        microphone = Microphone()
+        microphone.hear(np.ones(3 * STEP, np.int16))
+        microphone.close()
+        return len([frame async for frame in microphone])
+
+    assert asyncio.run(run()) == 3
