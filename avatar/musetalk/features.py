@@ -64,7 +64,7 @@ class _Work:
 class FeatureStream:
     """One segment. ``push`` and ``end`` only take in; ``ready`` says what could be computed; ``compute`` does it."""
 
-    def __init__(self, encoder: WhisperEncoder, context: Context = Context.PREFIX) -> None:
+    def __init__(self, encoder: WhisperEncoder, context: Context = Context.PADDED) -> None:
         self.encoder = encoder
         self._context = context
         self._spans: dict[int, _Span] = {}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 _BLOCK_CHANNELS = 64
 _BLOCK_ROWS = 128
+_FUSE_MULTIPLY_ADD = True
 
 
 @triton.jit
@@ -104,6 +105,7 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, gr
         x: [batch, channels, height, width], channels-last; height * width is a power of two or a multiple of 128.
         weight, bias, shift: fp32 [channels].
     """
+    x = x.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = x.shape
     rows = height * width
     block_rows = min(rows & -rows, _BLOCK_ROWS)
@@ -112,20 +114,22 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, gr
     coefficients = torch.empty(batch, 2, channels, device=x.device)
     y = torch.empty_like(x, memory_format=torch.channels_last)
     grid = (batch, runs, triton.cdiv(channels, _BLOCK_CHANNELS))
-    _deviations[grid](x, partial, rows, channels, block_rows, _BLOCK_CHANNELS)
+    _deviations[grid](x, partial, rows, channels, block_rows, _BLOCK_CHANNELS, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
     _coefficients[(batch, groups)](
         partial, weight, bias, weight if shift is None else shift, coefficients, runs, channels, channels // groups, eps,
         block_rows, 32, triton.next_power_of_2(channels // groups), shift is not None,
+        enable_fp_fusion=_FUSE_MULTIPLY_ADD,
     )  # fmt: skip
-    _apply[grid](x, coefficients, y, rows, channels, block_rows, _BLOCK_CHANNELS, silu)
+    _apply[grid](x, coefficients, y, rows, channels, block_rows, _BLOCK_CHANNELS, silu, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
     return y
 
 
 def add(x: Tensor, h: Tensor, shift: Tensor) -> Tensor:
     """``x + h + shift``, the shift by channel (fp32), all channels-last."""
+    x, h = (value.contiguous(memory_format=torch.channels_last) for value in (x, h))
     y = torch.empty_like(x, memory_format=torch.channels_last)
     block = 1024
-    _add[(triton.cdiv(x.numel(), block),)](x, h, shift, y, x.numel(), x.shape[1], block)
+    _add[(triton.cdiv(x.numel(), block),)](x, h, shift, y, x.numel(), x.shape[1], block, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
     return y
 
 
@@ -207,4 +211,4 @@ def paste(faces: Tensor, places: Tensor, out: Tensor, largest_px: int) -> None:
     """
     block = 128
     grid = (faces.shape[0], triton.cdiv(largest_px // 4, block))
-    _paste[grid](faces, places, out, faces.shape[1], block)
+    _paste[grid](faces, places, out, faces.shape[1], block, enable_fp_fusion=_FUSE_MULTIPLY_ADD)

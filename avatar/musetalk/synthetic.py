@@ -30,11 +30,10 @@ def synthetic_weights(config: MuseTalkConfig, seed: int = 0, device: torch.devic
     with torch.device("meta"):
         whisper = WhisperEncoder(config.whisper)
     generator = torch.Generator(device).manual_seed(seed)
-    states = [_fill(module, generator) for module in (unet, vae, tiny, whisper)]
+    states = [*(_fill(module, generator) for module in (unet, vae, tiny)), fill_whisper(whisper, generator)]
     for state in states[:2]:
         for key in [key for key in state if key.endswith(_RESIDUAL_ENDS)]:
             state[key] *= 0.5  # or else the sum over many blocks drowns what came first
-    states[3]["embed_positions.weight"] = _sinusoids(config.whisper.positions, config.whisper.width).to(device)
     weights = ModelWeights(unet=states[0], vae=states[1], tiny_decoder=states[2], whisper=states[3])
 
     # One pass through the plain path tells how far the outputs spread.
@@ -50,6 +49,13 @@ def synthetic_weights(config: MuseTalkConfig, seed: int = 0, device: torch.devic
     _rescale(states[2], _last_layer(config.tiny_decoder), small, IMAGE_SPREAD / 2)
     states[2][f"{_last_layer(config.tiny_decoder)}.bias"] += 0.5
     return weights
+
+
+def fill_whisper(encoder: WhisperEncoder, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random weights for the speech encoder alone; its positions are Whisper's own sinusoids."""
+    state = _fill(encoder, generator)
+    sinusoids = _sinusoids(encoder.config.positions, encoder.config.width)
+    return {**state, "embed_positions.weight": sinusoids.to(generator.device)}
 
 
 _RESIDUAL_ENDS = ("conv2.weight", "to_out.0.weight", "net.2.weight")

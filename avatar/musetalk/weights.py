@@ -70,7 +70,7 @@ class ModelWeights:
     tiny_decoder: State | None = None
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     """A state dict from a ``.safetensors`` file or a PyTorch file.
 
     Raises:
@@ -82,8 +82,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path, device=device)
+        state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # each format raises its own kinds for a damaged file
         raise WeightsError(f"{path} cannot be read ({error}): delete it and download it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -117,25 +117,19 @@ def tiny_decoder_state(state: State) -> dict[str, Tensor]:
     return own or dict(state)
 
 
-def load_weights(folder: Path, *, tiny: bool = False) -> ModelWeights:
+def load_weights(folder: Path, *, tiny: bool = False, device: str = "cpu") -> ModelWeights:
     """The weights as MuseTalk's download leaves them, below ``folder``.
 
     Files: ``musetalkV15/unet.pth``, ``sd-vae/diffusion_pytorch_model.{safetensors,bin}``,
     ``whisper/{model.safetensors,pytorch_model.bin}`` and, for the tiny tier, ``taesd/diffusion_pytorch_model.safetensors``.
     """
+    def read(*names: str) -> dict[str, Tensor]:
+        return read_state(next((folder / name for name in names if (folder / name).is_file()), folder / names[0]), device)
+
+    small = ("taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.bin")
     return ModelWeights(
-        unet=read_state(_first(folder, "musetalkV15/unet.safetensors", "musetalkV15/unet.pth")),
-        vae=vae_state(
-            read_state(_first(folder, "sd-vae/diffusion_pytorch_model.safetensors", "sd-vae/diffusion_pytorch_model.bin"))
-        ),
-        whisper=whisper_state(read_state(_first(folder, "whisper/model.safetensors", "whisper/pytorch_model.bin"))),
-        tiny_decoder=tiny_decoder_state(
-            read_state(_first(folder, "taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.bin"))
-        )
-        if tiny
-        else None,
+        unet=read("musetalkV15/unet.safetensors", "musetalkV15/unet.pth"),
+        vae=vae_state(read("sd-vae/diffusion_pytorch_model.safetensors", "sd-vae/diffusion_pytorch_model.bin")),
+        whisper=whisper_state(read("whisper/model.safetensors", "whisper/pytorch_model.bin")),
+        tiny_decoder=tiny_decoder_state(read(*small)) if tiny else None,
     )
-
-
-def _first(folder: Path, *names: str) -> Path:
-    return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
