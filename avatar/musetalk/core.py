@@ -8,7 +8,7 @@ memory on a stream of its own, so that it overlaps the next batch's compute. The
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -101,6 +101,10 @@ class Job:
     frame: int
 
 
+def _unmarked(stage: str) -> None:
+    pass
+
+
 class _Slot:
     """One output buffer: on the device, in pinned memory, and the event that says the copy is done."""
 
@@ -182,13 +186,14 @@ class Core:
     def _prepare_lanes(self) -> dict[int, Lane]:
         lanes: dict[int, Lane] = {}
         pool = torch.cuda.graph_pool_handle() if self.options.graphs else None
-        with self._on_compute(), torch.inference_mode():
+        with self.on_stream(), torch.inference_mode():
             for size in sorted(self.options.batch_sizes, reverse=True):
                 lanes[size] = Lane(self.unet, self.decoder, self.config, self.device, size, self.options)
                 lanes[size].prepare(pool)
         return lanes
 
-    def _on_compute(self) -> AbstractContextManager[object]:
+    def on_stream(self) -> AbstractContextManager[object]:
+        """Work queued inside runs in order with the core's own."""
         return nullcontext() if self._compute is None else torch.cuda.stream(self._compute)
 
     def avatar(self, frames: Sequence[AvatarFrame], *, keep_stems: bool = True) -> Avatar:
@@ -213,7 +218,7 @@ class Core:
                     f"frame {n}: the mask shows the face from {frame.first_face_row:.0%} of its height on, above row "
                     f"{self.config.first_row} of {self.config.face_px} nothing is computed: prepare it with a lower mask"
                 )
-        with self._on_compute(), torch.inference_mode():
+        with self.on_stream(), torch.inference_mode():
             latents = torch.from_numpy(np.stack([frame.latents for frame in frames])).to(self.device, self.options.dtype)
             stems = None
             if keep_stems:
@@ -225,11 +230,14 @@ class Core:
 
     def features(self, streams: Sequence[FeatureStream]) -> list[tuple[Block, Tensor]]:
         """The next block of each stream (made with ``self.encoder``), in one call of the speech encoder."""
-        with self._on_compute():
+        with self.on_stream():
             return features.compute(streams)
 
-    def submit(self, jobs: Sequence[Job]) -> Batch:
+    def submit(self, jobs: Sequence[Job], mark: Callable[[str], None] = _unmarked) -> Batch:
         """Start a batch; returns without waiting for the device.
+
+        Args:
+            mark: called as each stage has been queued, with its name, on the stage's stream; for measuring.
 
         Raises:
             CoreError: more jobs than the largest batch, or all output buffers are waiting for their `Batch.pictures`.
@@ -244,13 +252,19 @@ class Core:
         patches = [job.avatar.patches[job.frame] for job in jobs]
         starts = offsets(patches)
         length = starts[-1] + len(jobs)
-        with self._on_compute(), torch.inference_mode():
+        with self.on_stream(), torch.inference_mode():
+            mark("start")
             self._gather(lane, [*jobs, *[jobs[-1]] * (size - len(jobs))])
-            lane.run()
+            mark("gather")
+            lane.run_unet()
+            mark("unet")
+            lane.run_decoder()
+            mark("decoder")
             slot.grow(length)
             self._paste(lane, patches, starts, slot)
             slot.on_device[starts[-1] : length] = lane.finite[: len(jobs)]
-            self._copy_out(slot, length)
+            mark("paste")
+            self._copy_out(slot, length, mark)
         slot.free = False
         return Batch(list(jobs), slot, starts)
 
@@ -279,15 +293,17 @@ class Core:
         for face, patch, start in zip(lane.faces, patches, starts[:-1], strict=False):
             paste_one(face, patch, slot.on_device[start : start + patch.size])
 
-    def _copy_out(self, slot: _Slot, length: int) -> None:
+    def _copy_out(self, slot: _Slot, length: int, mark: Callable[[str], None]) -> None:
         if self._compute is None or self._copy is None or slot.computed is None or slot.copied is None:
             slot.on_host[:length] = slot.on_device[:length]
+            mark("copy")
             return
         slot.computed.record(self._compute)
         with torch.cuda.stream(self._copy):
             self._copy.wait_event(slot.computed)
             slot.on_host[:length].copy_(slot.on_device[:length], non_blocking=True)
             slot.copied.record(self._copy)
+            mark("copy")
 
 
 def _decoder(

@@ -1,6 +1,6 @@
 """One fixed batch size: its input and output memory and the two networks over it, captured where wanted.
 
-In: ``stem`` and ``audio``, written by the core. Out: ``latents``, ``faces`` and ``finite``, valid until the next ``run``.
+In: ``stem`` and ``audio``, written by the core. Out: ``latents``, ``faces`` and ``finite``, valid until the next run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COMPILED_SHAPES = 64
 
 
 class Lane:
-    """``prepare`` once, then write the inputs and ``run``. All on the caller's current stream."""
+    """``prepare`` once, then write the inputs and run the UNet and the decoder. All on the caller's current stream."""
 
     def __init__(
         self, unet: UNet, decoder: nn.Module, config: MuseTalkConfig, device: torch.device, size: int, options: Options
@@ -60,18 +60,15 @@ class Lane:
                     part()
             self._graphs = graphs
 
-    def run(self) -> None:
-        """Both networks over what ``stem`` and ``audio`` hold."""
-        self.run_unet()
-        self.run_decoder()
-
     def run_unet(self) -> None:
+        """From what ``stem`` and ``audio`` hold to ``latents``."""
         if self._graphs is None:
             self._hear()
         else:
             self._graphs[0].replay()
 
     def run_decoder(self) -> None:
+        """From ``latents`` to ``faces`` and ``finite``."""
         if self._graphs is None:
             self._show()
         else:
