@@ -1,9 +1,9 @@
 """How much a picture's audio features change with the audio still missing: the curve, for each amount of context.
 
-Run: ``python -m benchmarks.musetalk_context``. For pictures throughout an utterance the features are computed from audio
-that ends some time after what the picture hears, and compared with those of the whole utterance, as MuseTalk computes them
-offline. With random weights (the default) the curve shows the mechanism (what the mel floor, the missing future and the
-missing silence do), not how much a trained encoder minds; give ``--weights`` for that.
+Run: ``python -m benchmarks.musetalk_context``. For pictures throughout an utterance the features are computed from
+audio that ends some time after what the picture hears, and compared with those of the whole utterance, as MuseTalk
+computes them offline. With random weights (the default) the curve shows the mechanism (what the mel floor, the missing
+future and the missing silence do), not how much a trained encoder minds; give ``--weights`` for that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def measure(encoder: WhisperEncoder, seconds: float) -> dict[str, dict[int, list
     pcm = synthetic_speech(seconds)
     offline = whole_utterance(encoder, pcm).view(-1, 10, encoder.config.layers + 1, encoder.config.width)
     samples = torch.from_numpy(pcm).float().div(32768).numpy()
-    mels = encoder.log_mel(torch.from_numpy(frame_pieces(samples, 0, len(samples) // 160 - 2).copy()).to(encoder.device))
+    mels = encoder.log_mel(
+        torch.from_numpy(frame_pieces(samples, 0, len(samples) // 160 - 2).copy()).to(encoder.device)
+    )
     out: dict[str, dict[int, list[float]]] = {}
     for context in Context:
         rows = out.setdefault(context.value, {})
@@ -59,7 +61,9 @@ def _states_of(
 def table(result: dict[str, dict[int, list[float]]]) -> str:
     lines = ["| context | right context, ms | embeddings | layer 1 | layer 2 | layer 3 | layer 4 |", "| --- " * 7 + "|"]
     for context, rows in result.items():
-        lines += [f"| {context} | {ms} | " + " | ".join(f"{value:.2e}" for value in off) + " |" for ms, off in rows.items()]
+        lines += [
+            f"| {context} | {ms} | " + " | ".join(f"{value:.2e}" for value in off) + " |" for ms, off in rows.items()
+        ]
     return "\n".join(lines)
 
 
@@ -71,18 +75,25 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     encoder = WhisperEncoder(MUSETALK_V15.whisper)
-    state = whisper_state(read_state(args.weights)) if args.weights else fill_whisper(encoder, torch.Generator().manual_seed(0))
+    state = (
+        whisper_state(read_state(args.weights))
+        if args.weights
+        else fill_whisper(encoder, torch.Generator().manual_seed(0))
+    )
     encoder.load_state_dict(state)
     encoder.eval().requires_grad_(False)
     result = measure(encoder, args.seconds)
     kind = "trained weights" if args.weights else "random weights of whisper-tiny's true size"
     text = (
-        f"# Features against right context\n\nRelative L2 of a picture's features against the whole utterance of "
-        f"{args.seconds:g} s, mean of pictures {', '.join(map(str, PICTURES))}; {kind}, CPU, fp32. Right context counts from the "
-        f"end of what the picture hears (92.5 ms past its own end). Made by `python -m benchmarks.musetalk_context`.\n\n"
+        f"# Features against right context\n\nRelative L2 of a picture's features against those of the whole utterance "
+        f"of {args.seconds:g} s, mean of pictures {', '.join(map(str, PICTURES))}; {kind}, CPU, fp32. Right context "
+        "counts from the end of what the picture hears (92.5 ms past its own end). "
+        "Made by `python -m benchmarks.musetalk_context`.\n\n"
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "musetalk_context.json").write_text(json.dumps({"weights": kind, "relative_l2": result}, indent=1) + "\n")
+    (args.out / "musetalk_context.json").write_text(
+        json.dumps({"weights": kind, "relative_l2": result}, indent=1) + "\n"
+    )
     (args.out / "musetalk_context.md").write_text(text + table(result) + "\n")
     print(table(result))
 

@@ -1,7 +1,7 @@
 """A prepared identity as the core takes it: one entry for each frame of its idle cycle. No torch in what is public.
 
-In: what preparation made (latents, face box, feathered mask, the picture itself). Out: checked values, and the *patch*: the
-even-aligned rectangle that pasting can change. Knows nothing of files.
+In: what preparation made (latents, face box, feathered mask, the picture itself). Out: checked values, and the *patch*:
+the even-aligned rectangle that pasting can change. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -102,10 +102,12 @@ class AvatarFrame:
         patch = self.patch
         left, top, right, bottom = self.box
         mask = np.zeros((patch.height, patch.width), dtype=np.uint8)
-        inner = Rectangle(max(left, patch.left), max(top, patch.top), min(right, patch.right), min(bottom, patch.bottom))
-        mask[inner.top - patch.top : inner.bottom - patch.top, inner.left - patch.left : inner.right - patch.left] = self.mask[
-            inner.top - top : inner.bottom - top, inner.left - left : inner.right - left
-        ]
+        inner = Rectangle(
+            max(left, patch.left), max(top, patch.top), min(right, patch.right), min(bottom, patch.bottom)
+        )
+        mask[inner.top - patch.top : inner.bottom - patch.top, inner.left - patch.left : inner.right - patch.left] = (
+            self.mask[inner.top - top : inner.bottom - top, inner.left - left : inner.right - left]
+        )
         return np.concatenate([plane.ravel() for plane in planes_of(self.body, patch)] + [mask.ravel()])
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 DecoderTier = Literal["exact", "tiny"]
-"""`exact`: the decoder MuseTalk was trained with (sd-vae-ft-mse). `tiny`: TAESD's shape, 18 times cheaper and softer."""
+"""`exact`: the decoder MuseTalk was trained with (sd-vae-ft-mse). `tiny`: TAESD's shape, 18 times cheaper and
+softer."""
 
 TOKENS_PER_PICTURE = 10
 """A picture hears 10 encoder tokens of 20 ms: 80 ms before its start to 120 ms after."""

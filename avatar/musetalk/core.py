@@ -211,15 +211,18 @@ class Core:
         for n, frame in enumerate(frames):
             if frame.latents.shape != (self.config.unet.in_channels, side, side):
                 raise AvatarError(
-                    f"frame {n}: latents must be {(self.config.unet.in_channels, side, side)}, not {frame.latents.shape}"
+                    f"frame {n}: latents must be {(self.config.unet.in_channels, side, side)}, "
+                    f"not {frame.latents.shape}"
                 )
             if frame.first_face_row * self.config.face_px - 1.5 < self.config.first_row:
                 raise AvatarError(
                     f"frame {n}: the mask shows the face from {frame.first_face_row:.0%} of its height on, above row "
-                    f"{self.config.first_row} of {self.config.face_px} nothing is computed: prepare it with a lower mask"
+                    f"{self.config.first_row} of {self.config.face_px} nothing is computed: prepare a lower mask"
                 )
         with self.on_stream(), torch.inference_mode():
-            latents = torch.from_numpy(np.stack([frame.latents for frame in frames])).to(self.device, self.options.dtype)
+            latents = torch.from_numpy(np.stack([frame.latents for frame in frames])).to(
+                self.device, self.options.dtype
+            )
             stems = None
             if keep_stems:
                 stems = torch.cat([self.unet.stem(part).transpose(0, 1) for part in latents.split(16)]).contiguous()
@@ -287,7 +290,10 @@ class Core:
             slot.table[: len(patches)] = places(patches, starts[:-1])
             slot.table_on_device.copy_(slot.table, non_blocking=True)
             kernels.paste(
-                lane.faces[: len(patches)], slot.table_on_device, slot.on_device, max(patch.part.area for patch in patches)
+                lane.faces[: len(patches)],
+                slot.table_on_device,
+                slot.on_device,
+                max(patch.part.area for patch in patches),
             )
             return
         for face, patch, start in zip(lane.faces, patches, starts[:-1], strict=False):

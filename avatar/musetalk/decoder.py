@@ -26,7 +26,7 @@ class _Attention(nn.Module):
         self.out = Linear(build, weights, "to_out.0")
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = attend(*self.qkv(as_tokens(self.norm(x))).chunk(3, dim=-1), heads=1)
+        mixed = attend(self.qkv(as_tokens(self.norm(x))).chunk(3, dim=-1), heads=1)
         return x + as_image(self.out(mixed), x.shape[2], x.shape[3])
 
 
@@ -111,7 +111,9 @@ class TinyDecoder(nn.Module):
         self.stages, self.upsamplers = nn.ModuleList(), nn.ModuleList()
         layer = 2
         for i, blocks in enumerate(config.blocks):
-            self.stages.append(nn.Sequential(*(_Block(build, weights.at(f"layers.{layer + j}")) for j in range(blocks))))
+            self.stages.append(
+                nn.Sequential(*(_Block(build, weights.at(f"layers.{layer + j}")) for j in range(blocks)))
+            )
             layer += blocks
             if i < len(config.blocks) - 1:
                 self.upsamplers.append(Upsample(build, weights.at(f"layers.{layer + 1}")))
@@ -137,10 +139,11 @@ class TinyDecoder(nn.Module):
 
 
 def _kept_rows(blocks: tuple[int, ...], first_row: int) -> list[int]:
-    """The first row that each stage has to begin with (its blocks included) so that no row from ``first_row`` on changes.
+    """The first row that each stage has to begin with (its blocks included) so that no row from ``first_row`` on
+    changes.
 
-    A row depends on one row more above for each 3x3 convolution; a cut lets zeros in where the image went on, which reach
-    that far and no farther.
+    A row depends on one row more above for each 3x3 convolution; a cut lets zeros in where the image went on, which
+    reach that far and no farther.
     """
     kept = [0] * len(blocks)
     need = first_row - 1  # the last convolution

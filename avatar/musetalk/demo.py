@@ -1,4 +1,5 @@
-"""Made-up identities and speech, for measuring and for tests: no real face, no real voice, the same for the same seed."""
+"""Made-up identities and speech, for measuring and for tests: no real face, no real voice, the same for the same
+seed."""
 
 from __future__ import annotations
 
@@ -9,9 +10,7 @@ from avatar.musetalk.avatars import AvatarFrame
 from avatar.musetalk.config import MuseTalkConfig
 
 
-def synthetic_frames(
-    config: MuseTalkConfig, count: int, width: int, height: int, seed: int = 0
-) -> list[AvatarFrame]:
+def synthetic_frames(config: MuseTalkConfig, count: int, width: int, height: int, seed: int = 0) -> list[AvatarFrame]:
     """An idle cycle: smooth random pictures with a moving face box, a feathered mask over its lower half, and latents.
 
     The face box is about 0.4 of the height, as in a head-and-shoulders picture.

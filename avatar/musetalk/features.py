@@ -1,9 +1,9 @@
 """A segment's speech in as it comes, each picture's audio features out, a block of pictures at a time.
 
 Out: [pictures, 10 tokens * 5 hidden states, width], time first, then layer, as MuseTalk's UNet takes it (the positional
-encoding is added later, by the core). Each block is computed from audio that ends exactly at its own lookahead, frame by
-frame the same work in the same order whatever the arrival, so a picture's features are a function of the audio alone.
-Knows nothing of conversations, deadlines or pictures' looks.
+encoding is added later, by the core). Each block is computed from audio that ends exactly at its own lookahead, frame
+by frame the same work in the same order whatever the arrival, so a picture's features are a function of the audio
+alone. Knows nothing of conversations, deadlines or pictures' looks.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class FeatureStream:
         """Take the next block's work in; the encoder's part is left to ``compute``."""
         if not self.ready:
             raise FeaturesError(
-                f"block {self._next} needs {self.next_block.audio_stop} samples, {self.received} are there: push more first"
+                f"block {self._next} needs {self.next_block.audio_stop} samples, {self.received} are there: "
+                "push more first"
             )
         block = self.next_block
         work = _Work(block)
@@ -189,7 +190,9 @@ def stretch_of(context: Context, stop: int, mels: Tensor, loudest: Tensor) -> St
 def cut(tokens: Tensor, pictures: int) -> Tensor:
     """[2 * pictures + 8, states, width] of tokens to [pictures, TOKENS_PER_PICTURE * states, width]."""
     _, states, width = tokens.shape
-    rows = [tokens[2 * n : 2 * n + TOKENS_PER_PICTURE].reshape(TOKENS_PER_PICTURE * states, width) for n in range(pictures)]
+    rows = [
+        tokens[2 * n : 2 * n + TOKENS_PER_PICTURE].reshape(TOKENS_PER_PICTURE * states, width) for n in range(pictures)
+    ]
     return torch.stack(rows)
 
 
@@ -218,7 +221,8 @@ def drain(stream: FeatureStream) -> Iterator[tuple[Block, Tensor]]:
 def whole_utterance(encoder: WhisperEncoder, pcm: Pcm) -> Tensor:
     """The features of speech that is all there, as MuseTalk computes them before its first picture.
 
-    Each 30-s span is padded with silence to its full length and heard as a whole, its loudest frame found over all of it.
+    Each 30-s span is padded with silence to its full length and heard as a whole, its loudest frame found over all of
+    it.
 
     Returns:
         [pictures, tokens * states, width] for floor(seconds * 25) pictures.
@@ -235,4 +239,3 @@ def whole_utterance(encoder: WhisperEncoder, pcm: Pcm) -> Tensor:
     tokens = torch.cat(states)[: windows.whole_tokens(len(samples))]
     padding = tokens.new_zeros(12, *tokens.shape[1:])
     return cut(torch.cat([padding[: windows.TOKENS_BEFORE], tokens, padding]), len(samples) // TICK_SPEECH_SAMPLES)
-

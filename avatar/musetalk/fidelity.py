@@ -1,4 +1,5 @@
-"""How near one set of pictures is to another: PSNR, SSIM, sharpness, and differences of tensors. Arrays in, numbers out.
+"""How near one set of pictures is to another: PSNR, SSIM, sharpness, and differences of tensors. Arrays in, numbers
+out.
 
 These are what the tiny decoder is reported by against the exact one, and what every optimisation must pass against the
 plain fp32 path.
@@ -95,7 +96,9 @@ def _ssim(one: Tensor, two: Tensor) -> float:
     var1, var2 = mean(one * one) - mean1**2, mean(two * two) - mean2**2
     both = mean(one * two) - mean1 * mean2
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return float((((2 * mean1 * mean2 + c1) * (2 * both + c2)) / ((mean1**2 + mean2**2 + c1) * (var1 + var2 + c2))).mean())
+    return float(
+        (((2 * mean1 * mean2 + c1) * (2 * both + c2)) / ((mean1**2 + mean2**2 + c1) * (var1 + var2 + c2))).mean()
+    )
 
 
 def _detail(value: Tensor) -> float:

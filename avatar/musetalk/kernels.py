@@ -1,7 +1,8 @@
 """Triton kernels for CUDA: group norm with SiLU over channels-last images, the residual sum, and the paste.
 
-In and out: contiguous tensors whose channels lie innermost. What each computes is stated by the plain PyTorch beside its
-caller (`layers.py`, `paste.py`), which is also what runs where Triton does not. This file is imported only when wanted.
+In and out: contiguous tensors whose channels lie innermost. What each computes is stated by the plain PyTorch beside
+its caller (`layers.py`, `paste.py`), which is also what runs where Triton does not. This file is imported only when
+wanted.
 
 Group norm takes three passes, since a group of a large image does not fit into one program: mean and squared deviation
 of each channel in each run of rows (exact within the run, so that no large numbers cancel), their merger into one scale
@@ -98,7 +99,9 @@ def _add(x, h, shift, y, total, channels, block: tl.constexpr):
     tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
 
 
-def group_norm(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, groups: int, eps: float, silu: bool) -> Tensor:
+def group_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, groups: int, eps: float, silu: bool
+) -> Tensor:
     """Group norm of ``x + shift``, then SiLU where wanted; fp32 inside.
 
     Args:
@@ -116,11 +119,13 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, gr
     grid = (batch, runs, triton.cdiv(channels, _BLOCK_CHANNELS))
     _deviations[grid](x, partial, rows, channels, block_rows, _BLOCK_CHANNELS, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
     _coefficients[(batch, groups)](
-        partial, weight, bias, weight if shift is None else shift, coefficients, runs, channels, channels // groups, eps,
-        block_rows, 32, triton.next_power_of_2(channels // groups), shift is not None,
+        partial, weight, bias, weight if shift is None else shift, coefficients, runs, channels, channels // groups,
+        eps, block_rows, 32, triton.next_power_of_2(channels // groups), shift is not None,
         enable_fp_fusion=_FUSE_MULTIPLY_ADD,
     )  # fmt: skip
-    _apply[grid](x, coefficients, y, rows, channels, block_rows, _BLOCK_CHANNELS, silu, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
+    _apply[grid](
+        x, coefficients, y, rows, channels, block_rows, _BLOCK_CHANNELS, silu, enable_fp_fusion=_FUSE_MULTIPLY_ADD
+    )
     return y
 
 
@@ -129,7 +134,9 @@ def add(x: Tensor, h: Tensor, shift: Tensor) -> Tensor:
     x, h = (value.contiguous(memory_format=torch.channels_last) for value in (x, h))
     y = torch.empty_like(x, memory_format=torch.channels_last)
     block = 1024
-    _add[(triton.cdiv(x.numel(), block),)](x, h, shift, y, x.numel(), x.shape[1], block, enable_fp_fusion=_FUSE_MULTIPLY_ADD)
+    _add[(triton.cdiv(x.numel(), block),)](
+        x, h, shift, y, x.numel(), x.shape[1], block, enable_fp_fusion=_FUSE_MULTIPLY_ADD
+    )
     return y
 
 
@@ -204,7 +211,8 @@ def paste(faces: Tensor, places: Tensor, out: Tensor, largest_px: int) -> None:
 
     Args:
         faces: uint8 [batch, side, side, 3], RGB.
-        places: int64 [batch, 8]: the patch's address, its left and top edge from the face box's, the box's width and height,
+        places: int64 [batch, 8]: the patch's address, its left and top edge from the face box's, the box's width and
+        height,
             the patch's width and height (even), and where in ``out`` it goes.
         out: uint8 [any], flat.
         largest_px: the largest patch's width * height.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avatar.musetalk.config import MuseTalkConfig
 from avatar.musetalk.decoder import as_face
-from avatar.musetalk.layers import Transformer, hear, look
+from avatar.musetalk.layers import hear, look
 from avatar.musetalk.unet import UNet
 
 if TYPE_CHECKING:
@@ -87,6 +87,5 @@ def compile_halves(unet: UNet) -> None:
     """Replace the transformers' two halves by compiled ones; one program serves all blocks of a shape."""
     torch._dynamo.config.recompile_limit = _COMPILED_SHAPES
     halves = torch.compile(look, dynamic=False), torch.compile(hear, dynamic=False)
-    for module in unet.modules():
-        if isinstance(module, Transformer):
-            module.halves = halves
+    for transformer in unet.transformers:
+        transformer.halves = halves

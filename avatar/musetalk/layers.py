@@ -57,7 +57,9 @@ def as_image(tokens: Tensor, height: int, width: int) -> Tensor:
 class Norm(nn.Module):
     """Group norm of ``x + shift``, then SiLU where wanted."""
 
-    def __init__(self, build: Build, weights: Weights, groups: int, eps: float, silu: bool, shift: Tensor | None = None) -> None:
+    def __init__(
+        self, build: Build, weights: Weights, groups: int, eps: float, silu: bool, shift: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.weight = build.constant(weights.take("weight"))
         self.bias = build.constant(weights.take("bias"))
@@ -158,11 +160,14 @@ class Upsample(nn.Module):
 def _phases(weight: Tensor) -> Tensor:
     """[out, in, 3, 3] over the doubled image to [4 * out, in, 2, 2] over the small one, phase by phase.
 
-    Row 2i + a of the doubled image sees its rows 2i + a - 1 to 2i + a + 1, which are rows i - 1, i, i (a = 0) or i, i, i + 1
-    (a = 1) of the small one; the weights of equal rows add up. Columns likewise.
+    Row 2i + a of the doubled image sees its rows 2i + a - 1 to 2i + a + 1, which are rows i - 1, i, i (a = 0) or i, i,
+    i + 1 (a = 1) of the small one; the weights of equal rows add up. Columns likewise.
     """
     wide = weight.double()
-    rows = [torch.stack([wide[:, :, 0], wide[:, :, 1] + wide[:, :, 2]], 2), torch.stack([wide[:, :, 0] + wide[:, :, 1], wide[:, :, 2]], 2)]
+    rows = [
+        torch.stack([wide[:, :, 0], wide[:, :, 1] + wide[:, :, 2]], 2),
+        torch.stack([wide[:, :, 0] + wide[:, :, 1], wide[:, :, 2]], 2),
+    ]
     phases = [
         torch.stack(pair, 3)
         for row in rows
@@ -185,9 +190,9 @@ class Linear(nn.Module):
         return functional.linear(x, self.weight, self.bias)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Softmax attention over [batch, tokens, width] in ``heads`` heads."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+def attend(qkv: Sequence[Tensor], heads: int) -> Tensor:
+    """Softmax attention in ``heads`` heads; queries, keys and values [batch, tokens, width]."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in qkv)
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
@@ -230,16 +235,13 @@ class Transformer(nn.Module):
         """The rest, of ``t = unheard(x)``."""
         return x + as_image(self.halves[1](t, audio, self.hearing, self.heads), x.shape[2], x.shape[3])
 
-    def forward(self, x: Tensor, audio: Tensor) -> Tensor:
-        return self.heard(x, self.unheard(x), audio)
-
 
 def look(t: Tensor, weights: Sequence[Tensor], heads: int) -> Tensor:
     """proj_in and self-attention: [batch, tokens, channels] to the same."""
     in_weight, in_bias, norm_weight, norm_bias, qkv, out_weight, out_bias = weights
     t = functional.linear(t, in_weight, in_bias)
     normed = functional.layer_norm(t, (t.shape[-1],), norm_weight, norm_bias)
-    mixed = attend(*functional.linear(normed, qkv).chunk(3, dim=-1), heads)
+    mixed = attend(functional.linear(normed, qkv).chunk(3, dim=-1), heads)
     return t + functional.linear(mixed, out_weight, out_bias)
 
 
@@ -248,7 +250,7 @@ def hear(t: Tensor, audio: Tensor, weights: Sequence[Tensor], heads: int) -> Ten
     norm2_weight, norm2_bias, q, kv, out_weight, out_bias, *after = weights
     norm3_weight, norm3_bias, grow_weight, grow_bias, shrink_weight, shrink_bias, last_weight, last_bias = after
     normed = functional.layer_norm(t, (t.shape[-1],), norm2_weight, norm2_bias)
-    mixed = attend(functional.linear(normed, q), *functional.linear(audio, kv).chunk(2, dim=-1), heads)
+    mixed = attend((functional.linear(normed, q), *functional.linear(audio, kv).chunk(2, dim=-1)), heads)
     t = t + functional.linear(mixed, out_weight, out_bias)
     normed = functional.layer_norm(t, (t.shape[-1],), norm3_weight, norm3_bias)
     value, gate = functional.linear(normed, grow_weight, grow_bias).chunk(2, dim=-1)

@@ -56,8 +56,8 @@ class Reference:
 
     @torch.inference_mode()
     def latents(self, avatar: Tensor, audio: Tensor) -> Tensor:
-        """Avatar latents [batch, 8, side, side] and audio features [batch, tokens, width] (without positions) to latents
-        [batch, 4, side, side]."""
+        """Avatar latents [batch, 8, side, side] and audio features [batch, tokens, width] (without positions) to
+        latents [batch, 4, side, side]."""
         audio = audio + positions(*audio.shape[1:]).to(audio)
         step = torch.zeros(1, dtype=torch.long, device=self.device)
         out: Tensor = self._unet(avatar, step, encoder_hidden_states=audio).sample
@@ -69,13 +69,14 @@ class Reference:
         if self.tier == "tiny":
             out: Tensor = self._decoder(latents)
         else:
-            out = self._decoder.decode(latents / self.config.decoder.latent_scale).sample
+            out = self._decoder.decode(latents / self.config.decoder.latent_scale).sample  # type: ignore[operator]
         return out
 
     def face(self, image: Tensor) -> npt.NDArray[np.uint8]:
         """An image to uint8 RGB [batch, height, width, 3]."""
         scaled = (image.double().cpu() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
-        return np.rint(scaled).astype(np.uint8)
+        face: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+        return face
 
 
 def _filled(module: nn.Module, state: dict[str, Tensor], device: torch.device) -> nn.Module:

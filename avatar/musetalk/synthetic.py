@@ -1,8 +1,9 @@
 """Random weights of the true shapes, for measuring and for tests where the real ones are absent.
 
-In: shapes and a seed. Out: state dicts by the same names as the real files'. Products keep the variance of what goes in, so
-that activations stay sane at any depth; the two outputs are scaled so that latents and images have about the spread of
-real ones. They say nothing about how a face looks, and rounding errors may weigh more or less than with trained weights.
+In: shapes and a seed. Out: state dicts by the same names as the real files'. Products keep the variance of what goes
+in, so that activations stay sane at any depth; the two outputs are scaled so that latents and images have about the
+spread of real ones. They say nothing about how a face looks, and rounding errors may weigh more or less than with
+trained weights.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def synthetic_weights(config: MuseTalkConfig, seed: int = 0, device: torch.devic
 
     # One pass through the plain path tells how far the outputs spread.
     reference = Reference(config, weights, "exact", device)
-    avatar = torch.randn(2, config.unet.in_channels, config.latent_px, config.latent_px, generator=generator, device=device)
+    avatar = torch.randn(
+        2, config.unet.in_channels, config.latent_px, config.latent_px, generator=generator, device=device
+    )
     audio = torch.randn(2, config.context_tokens, config.whisper.width, generator=generator, device=device)
     with tensor_float32(False):
         latents = reference.latents(LATENT_SPREAD * avatar, audio)

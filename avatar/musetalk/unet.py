@@ -1,7 +1,8 @@
 """MuseTalk's UNet for one step at time 0: avatar latents and speech in, the mouth's latents out.
 
-In: weights by the names of diffusers' UNet2DConditionModel. Split where speech first has a say: the *stem* (conv_in, the
-first resnet, the first self-attention) depends on the avatar's frame alone and can be computed when the avatar is loaded.
+In: weights by the names of diffusers' UNet2DConditionModel. Split where speech first has a say: the *stem* (conv_in,
+the first resnet, the first self-attention) depends on the avatar's frame alone and can be computed when the avatar is
+loaded.
 """
 
 from __future__ import annotations
@@ -29,68 +30,76 @@ class UNet(nn.Module):
         def transformer(at: str) -> Transformer:
             return Transformer(build, weights.at(at), config.groups, config.heads)
 
-        def stage(at: str, layers: int, hearing: bool) -> tuple[nn.ModuleList, nn.ModuleList]:
-            resnets = nn.ModuleList(resnet(f"{at}.resnets.{i}") for i in range(layers))
-            return resnets, nn.ModuleList(transformer(f"{at}.attentions.{i}") for i in range(layers if hearing else 0))
+        def stage(at: str, layers: int, hearing: bool) -> _Stage:
+            return [
+                (resnet(f"{at}.resnets.{i}"), transformer(f"{at}.attentions.{i}") if hearing else None)
+                for i in range(layers)
+            ]
 
+        # Plain lists: nothing of the module machinery (saving, moving, training) is used on what is built once.
         self.conv_in = Conv(build, weights.at("conv_in"))
-        self.down_resnets, self.down_transformers = nn.ModuleList(), nn.ModuleList()
-        self.up_resnets, self.up_transformers = nn.ModuleList(), nn.ModuleList()
-        self.downsamplers, self.upsamplers = nn.ModuleList(), nn.ModuleList()
-        for i in range(stages):
-            resnets, transformers = stage(f"down_blocks.{i}", config.layers_per_block, i < stages - 1)
-            self.down_resnets.append(resnets)
-            self.down_transformers.append(transformers)
-            if i < stages - 1:
-                self.downsamplers.append(Conv(build, weights.at(f"down_blocks.{i}.downsamplers.0.conv"), stride=2))
-        self.middle = nn.ModuleList(
-            [resnet("mid_block.resnets.0"), transformer("mid_block.attentions.0"), resnet("mid_block.resnets.1")]
+        self.down = [stage(f"down_blocks.{i}", config.layers_per_block, i < stages - 1) for i in range(stages)]
+        self.downsamplers = [
+            Conv(build, weights.at(f"down_blocks.{i}.downsamplers.0.conv"), stride=2) for i in range(stages - 1)
+        ]
+        self.middle = (
+            resnet("mid_block.resnets.0"),
+            transformer("mid_block.attentions.0"),
+            resnet("mid_block.resnets.1"),
         )
-        for i in range(stages):
-            resnets, transformers = stage(f"up_blocks.{i}", config.layers_per_block + 1, i > 0)
-            self.up_resnets.append(resnets)
-            self.up_transformers.append(transformers)
-            if i < stages - 1:
-                self.upsamplers.append(Upsample(build, weights.at(f"up_blocks.{i}.upsamplers.0.conv")))
+        self.up = [stage(f"up_blocks.{i}", config.layers_per_block + 1, i > 0) for i in range(stages)]
+        self.upsamplers = [Upsample(build, weights.at(f"up_blocks.{i}.upsamplers.0.conv")) for i in range(stages - 1)]
         self.norm_out = Norm(build, weights.at("conv_norm_out"), config.groups, config.eps, silu=True)
         self.conv_out = Conv(build, weights.at("conv_out"), pad_outputs_to=8 if build.fused else 1)
         weights.finish()
 
+    @property
+    def transformers(self) -> list[Transformer]:
+        """All of them, in no order that matters."""
+        stages = [pair for stage in [*self.down, *self.up] for pair in stage]
+        return [self.middle[1], *(transformer for _, transformer in stages if transformer is not None)]
+
     def stem(self, latents: Tensor) -> Tensor:
         """[batch, in_channels, side, side] to [3, batch, side * side, channels]: after conv_in, after the first resnet,
         and inside the first transformer where it begins to listen."""
+        first, listener = self.down[0][0]
+        assert listener is not None
         x = self.conv_in(latents.contiguous(memory_format=torch.channels_last))
-        h = self.down_resnets[0][0](x)
-        return torch.stack([as_tokens(x), as_tokens(h), self.down_transformers[0][0].unheard(h)])
+        h = first(x)
+        return torch.stack([as_tokens(x), as_tokens(h), listener.unheard(h)])
 
     def forward(self, stem: Tensor, audio: Tensor) -> Tensor:
         """Stem and audio features [batch, tokens, width] (with their positions added) to latents
         [batch, out_channels, side, side]."""
         side = round(stem.shape[2] ** 0.5)
         x, h = (as_image(stem[i], side, side) for i in range(2))
-        h = self.down_transformers[0][0].heard(h, stem[2], audio)
-        skips = [x, h]
-        for i, (resnets, transformers) in enumerate(zip(self.down_resnets, self.down_transformers, strict=True)):
-            for j, resnet in enumerate(resnets):
-                if (i, j) == (0, 0):
-                    continue
-                h = resnet(h)
-                if len(transformers):
-                    h = transformers[j](h, audio)
+        skips = [x]
+        for i, stage in enumerate(self.down):
+            for j, (resnet, transformer) in enumerate(stage):
+                in_stem = i == j == 0
+                h = h if in_stem else resnet(h)
+                if transformer is not None:
+                    t = stem[2] if in_stem else transformer.unheard(h)
+                    h = transformer.heard(h, t, audio)
                 skips.append(h)
             if i < len(self.downsamplers):
                 h = self.downsamplers[i](h)
                 skips.append(h)
-        h = self.middle[2](self.middle[1](self.middle[0](h), audio))
-        for i, (resnets, transformers) in enumerate(zip(self.up_resnets, self.up_transformers, strict=True)):
-            for j, resnet in enumerate(resnets):
+        before, listener, after = self.middle
+        h = before(h)
+        h = after(listener.heard(h, listener.unheard(h), audio))
+        for i, stage in enumerate(self.up):
+            for resnet, transformer in stage:
                 h = resnet(torch.cat([h, skips.pop()], dim=1))
-                if len(transformers):
-                    h = transformers[j](h, audio)
+                if transformer is not None:
+                    h = transformer.heard(h, transformer.unheard(h), audio)
             if i < len(self.upsamplers):
                 h = self.upsamplers[i](h)
         out: Tensor = self.conv_out(self.norm_out(h))
         return out
+
+
+_Stage = list[tuple[Resnet, Transformer | None]]
 
 
 def _time_at_zero(config: UNetConfig, weights: Weights) -> Tensor:

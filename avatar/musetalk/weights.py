@@ -121,10 +121,14 @@ def load_weights(folder: Path, *, tiny: bool = False, device: str = "cpu") -> Mo
     """The weights as MuseTalk's download leaves them, below ``folder``.
 
     Files: ``musetalkV15/unet.pth``, ``sd-vae/diffusion_pytorch_model.{safetensors,bin}``,
-    ``whisper/{model.safetensors,pytorch_model.bin}`` and, for the tiny tier, ``taesd/diffusion_pytorch_model.safetensors``.
+    ``whisper/{model.safetensors,pytorch_model.bin}`` and, for the tiny tier,
+    ``taesd/diffusion_pytorch_model.safetensors``.
     """
+
     def read(*names: str) -> dict[str, Tensor]:
-        return read_state(next((folder / name for name in names if (folder / name).is_file()), folder / names[0]), device)
+        return read_state(
+            next((folder / name for name in names if (folder / name).is_file()), folder / names[0]), device
+        )
 
     small = ("taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.bin")
     return ModelWeights(

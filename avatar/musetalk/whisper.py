@@ -76,8 +76,8 @@ class LogMel(nn.Module):
 def frame_pieces(samples: npt.NDArray[np.float32], start: int, stop: int) -> npt.NDArray[np.float32]:
     """The samples under mel frames ``start`` to ``stop`` of a span: [stop - start, FFT_SAMPLES].
 
-    Frame k lies over samples 160 k - 200 to 160 k + 200; beyond the ends of ``samples`` the sound is mirrored, as in the
-    original. The caller asks for the last frames only when ``samples`` is a whole span.
+    Frame k lies over samples 160 k - 200 to 160 k + 200; beyond the ends of ``samples`` the sound is mirrored, as in
+    the original. The caller asks for the last frames only when ``samples`` is a whole span.
     """
     low = start * MEL_HOP_SAMPLES - MEL_REACH_SAMPLES
     high = (stop - 1) * MEL_HOP_SAMPLES + MEL_REACH_SAMPLES
@@ -91,7 +91,8 @@ class Stretch:
     """Tokens ``start`` to ``stop`` of a span, to be computed together; they attend to each other and nothing else.
 
     Args:
-        mels: [frames, mels], the span's log-mel frames from 0 on. Frames that the stretch would hear within the span and
+        mels: [frames, mels], the span's log-mel frames from 0 on. Frames that the stretch would hear within the span
+        and
             that are not given count as silence.
         loudest: scalar tensor, the largest value of the frames that may have a say.
     """
@@ -104,8 +105,8 @@ class Stretch:
     def heard(self, frames: int) -> Tensor:
         """What the convolutions hear, 2 frames before the first token to 2 after the last: [frames, mels].
 
-        Frames before the span and after it are zeros, as the convolutions' own padding is; those after the stretch, which
-        only a longer one in the same batch has, are never heard.
+        Frames before the span and after it are zeros, as the convolutions' own padding is; those after the stretch,
+        which only a longer one in the same batch has, are never heard.
         """
         first, last = 2 * self.start - 2, 2 * self.stop + 1
         taken = self.mels[max(0, first) : last]
@@ -171,8 +172,8 @@ class WhisperEncoder(nn.Module):
     def encode(self, stretches: Sequence[Stretch]) -> list[Tensor]:
         """All hidden states of each stretch: [tokens, layers + 1, width], the last one after the final norm.
 
-        Alone in its call a stretch is computed at its own length; together, all are padded to one length and the padding
-        is masked out.
+        Alone in its call a stretch is computed at its own length; together, all are padded to one length and the
+        padding is masked out.
         """
         lengths = [stretch.stop - stretch.start for stretch in stretches]
         longest = max(lengths)

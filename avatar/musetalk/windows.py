@@ -28,7 +28,8 @@ LARGEST_BLOCK = 4
 PICTURE_REACH_MS = 92.5
 """How much audio past its own end a picture hears."""
 LOOKAHEAD_MS = PICTURE_REACH_MS + (LARGEST_BLOCK - 1) * TICK_MS
-"""How much audio past its own end a picture may depend on: the first picture of a block of four waits for the fourth."""
+"""How much audio past its own end a picture may depend on: the first picture of a block of four waits for the
+fourth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """One command: ``python -m benchmarks.gpu``. Measures the core on this machine's card and writes JSON and a table.
 
-On CUDA each task runs in a process of its own with a time limit; one that fails is reported with its error and the rest goes on
-with the fastest layout that passed the gate. ``--device cpu --config tiny`` runs the whole thing in under a minute.
+On CUDA each task runs in a process of its own with a time limit; one that fails is reported with its error and the rest
+goes on with the fastest layout that passed the gate. ``--device cpu --config tiny`` runs the whole thing in under a
+minute.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def main() -> int:
     parser.add_argument("--config", choices=tuple(CONFIGS), default="full")
     parser.add_argument("--weights", type=Path, help="folder of real weights (random ones are made otherwise)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget-s", type=float, default=1500.0, help="start no task that would not fit in this any more")
+    parser.add_argument(
+        "--budget-s", type=float, default=1500.0, help="start no task that would not fit in this any more"
+    )
     parser.add_argument("--sustain-s", type=float)
     parser.add_argument("--memory-batches", type=int)
     parser.add_argument("--only", help="comma-separated beginnings of task names; what they need runs too")
@@ -57,10 +60,13 @@ def main() -> int:
 
 def _settings(args: argparse.Namespace, scratch: Path) -> Settings:
     originals = {
-        name: str(path.resolve()) for name, path in (("musetalk", args.musetalk), ("livetalking", args.livetalking)) if path
+        name: str(path.resolve())
+        for name, path in (("musetalk", args.musetalk), ("livetalking", args.livetalking))
+        if path
     }
     common: dict[str, Any] = {
-        "device": args.device, "config": args.config, "scratch": str(scratch), "seed": args.seed, "originals": originals,
+        "device": args.device, "config": args.config, "scratch": str(scratch), "seed": args.seed,
+        "originals": originals,
         "weights": str(args.weights.resolve()) if args.weights else None,
     }  # fmt: skip
     if args.config != "full":
@@ -104,7 +110,9 @@ class Run:
             print(f"no layout was measured and passed the gate; going on with {layout}", flush=True)
         self.report["layout"] = layout
         for tier in ("exact", "tiny"):
-            self.task(f"stages: {tier}", "stages", tier, layout, needed_s=self.settings.sustain_s + self.settings.heard_s + 15)
+            self.task(
+                f"stages: {tier}", "stages", tier, layout, needed_s=self.settings.sustain_s + self.settings.heard_s + 15
+            )
         self.task("start", "start", layout, needed_s=10)
         for name in self.settings.originals:
             self.task(f"original: {name}", "original", name, layout, needed_s=60)
@@ -141,7 +149,8 @@ class Run:
         result.unlink(missing_ok=True)
         own_process = self.settings.cuda or kind in ("start", "original")
         asked = {
-            "settings": self.settings.dump(), "kind": kind, "arguments": arguments, "result": str(result), "spawned": time.time(),
+            "settings": self.settings.dump(), "kind": kind, "arguments": arguments, "result": str(result),
+            "spawned": time.time(),
         }  # fmt: skip
         log = self.scratch / "task.log"
         started = time.monotonic()
@@ -185,7 +194,11 @@ class Run:
 
 def _short(entry: dict[str, Any]) -> str:
     result = entry.get("result", {})
-    said = {key: value for key, value in result.items() if key.startswith(("fps", "gate", "sustained", "first picture", "grown", "batches", "ours"))}
+    said = {
+        key: value
+        for key, value in result.items()
+        if key.startswith(("fps", "gate", "sustained", "first picture", "grown", "batches", "ours"))
+    }
     if entry.get("error"):
         said["error"] = entry["error"].strip().splitlines()[-1:]
     return json.dumps(said) if said else ""

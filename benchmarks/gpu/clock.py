@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ class StageMarks:
         wait(self._cuda)
         stages: dict[str, list[float]] = {}
         for batch in self._batches:
-            for (_, before), (stage, after) in zip(batch, batch[1:], strict=False):
+            for (_, before), (stage, after) in itertools.pairwise(batch):
                 stages.setdefault(stage, []).append(_between_ms(before, after))
         return {stage: round(statistics.median(times), 4) for stage, times in stages.items()}
 

@@ -1,9 +1,9 @@
 """MuseTalk's own realtime loop and LiveTalking's, measured on this machine at the same weights, and compared with ours.
 
-In: a checkout of each by a path; nothing of theirs is part of this repository. Each runs in a process of its own, its own code
-unchanged, its own threads and queues; only what preparation would need (face detection, parsing, file formats) and what
-would carry pictures away (WebRTC, text to speech) is replaced by empty modules. Out: pictures a second, and for the same
-inputs the difference of features, latents, faces and pasted pictures, number by number.
+In: a checkout of each by a path; nothing of theirs is part of this repository. Each runs in a process of its own, its
+own code unchanged, its own threads and queues; only what preparation would need (face detection, parsing, file formats)
+and what would carry pictures away (WebRTC, text to speech) is replaced by empty modules. Out: pictures a second, and
+for the same inputs the difference of features, latents, faces and pasted pictures, number by number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from avatar.frames import Planes
@@ -77,8 +76,8 @@ def _home(settings: Settings) -> Path:
     width, heads = shapes.whisper.width, shapes.whisper.heads
     whisper = WhisperModel(
         WhisperConfig(
-            d_model=width, encoder_layers=shapes.whisper.layers, encoder_attention_heads=heads, encoder_ffn_dim=4 * width,
-            decoder_layers=1, decoder_attention_heads=heads, decoder_ffn_dim=4 * width, vocab_size=8,
+            d_model=width, encoder_layers=shapes.whisper.layers, encoder_attention_heads=heads, encoder_ffn_dim=4 *
+            width, decoder_layers=1, decoder_attention_heads=heads, decoder_ffn_dim=4 * width, vocab_size=8,
             pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
         )
     )  # fmt: skip
@@ -218,7 +217,9 @@ class _Ours:
         part = (slice(None), slice(patch.top, patch.bottom), slice(patch.left, patch.right))
         return {
             "latents, relative L2": relative_l2(lane.latents[:count].float().cpu(), latents[:count]),
-            "faces, generated half": as_dict(compare(lane.faces[:count].cpu().numpy()[:, mouth(faces).shape[1] :], mouth(faces[:count]))),
+            "faces, generated half": as_dict(
+                compare(lane.faces[:count].cpu().numpy()[:, mouth(faces).shape[1] :], mouth(faces[:count]))
+            ),
             "pictures, luma": as_dict(compare(ours[:, :rows], theirs[:, :rows])),
             "pictures, luma of the patch": as_dict(compare(ours[part], theirs[part])),
         }
@@ -234,7 +235,7 @@ def _musetalk(settings: Settings, save: Save, out: dict[str, Any], layout: str) 
     _empty("librosa", load=_load_wav)
     _unless_there("torchvision", transforms=None)
     _unless_there("torchvision.transforms", Normalize=_Unused)
-    loop = importlib.import_module("scripts.realtime_inference")
+    loop: Any = importlib.import_module("scripts.realtime_inference")
     from transformers import WhisperModel
 
     device = torch.device(settings.device)
@@ -246,7 +247,10 @@ def _musetalk(settings: Settings, save: Save, out: dict[str, Any], layout: str) 
     dtype = _half_on_cuda(settings, pe, vae.vae, unet.model, whisper)
     # Their script keeps these as globals of its main part.
     loop.args = SimpleNamespace(
-        version="v15", extra_margin=10, audio_padding_length_left=2, audio_padding_length_right=2,
+        version="v15",
+        extra_margin=10,
+        audio_padding_length_left=2,
+        audio_padding_length_right=2,
         skip_save_images=False,
     )
     loop.device, loop.timesteps, loop.weight_dtype = device, torch.tensor([0], device=device), dtype
@@ -255,7 +259,7 @@ def _musetalk(settings: Settings, save: Save, out: dict[str, Any], layout: str) 
 
     identity = _Identity(settings)
     # Its __init__ prepares from a video; the class itself lies within torch.no_grad's wrapper.
-    avatar = object.__new__(_class_within(loop.Avatar))
+    avatar: Any = object.__new__(_class_within(loop.Avatar))
     identity.fill(avatar, settings)
     avatar.avatar_path, avatar.video_out_path, avatar.idx = "avatar", "avatar", 0
 
@@ -273,14 +277,22 @@ def _musetalk(settings: Settings, save: Save, out: dict[str, Any], layout: str) 
     tap = _Tap(unet.model)
     faces: list[_Image] = []
     decode = vae.decode_latents
-    vae.decode_latents = lambda latents: faces.extend(made := decode(latents)) or made
+
+    def decode_and_keep(latents: Tensor) -> _Image:
+        made: _Image = decode(latents)
+        faces.extend(made)
+        return made
+
+    vae.decode_latents = decode_and_keep
     avatar.inference(short, None, 25, False)
     vae.decode_latents = decode
     import cv2
 
-    pictures = [cv2.imread(f"avatar/tmp/{n:08d}.png") for n in range(_FRAMES)]
+    pictures = [np.asarray(cv2.imread(f"avatar/tmp/{n:08d}.png"), dtype=np.uint8) for n in range(_FRAMES)]
     chunk = loop.audio_processor.get_whisper_chunk(
-        *(lambda got: (got[0], device, dtype, whisper, got[1]))(loop.audio_processor.get_audio_feature(short, weight_dtype=dtype)),
+        *(lambda got: (got[0], device, dtype, whisper, got[1]))(
+            loop.audio_processor.get_audio_feature(short, weight_dtype=dtype)
+        ),
         fps=25,
     )
     rgb = np.stack(faces)[..., ::-1]
@@ -321,7 +333,7 @@ def _load_wav(path: str, sr: int = 16_000) -> tuple[npt.NDArray[np.float32], int
     """In place of librosa.load, for the 16-kHz mono files that are written here."""
     with wave.open(str(path)) as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
-    return pcm.astype(np.float32) / 32768, sr
+    return pcm.astype(np.float32) / np.float32(32768), sr
 
 
 def _store_wav(path: str, pcm: npt.NDArray[np.int16]) -> str:
@@ -359,13 +371,14 @@ class _Counter:
 
 
 def _livetalking(settings: Settings, save: Save, out: dict[str, Any], layout: str) -> None:
-    for name, contents in {
+    replaced: dict[str, dict[str, object]] = {
         "resampy": {},
         "soundfile": {},
         "av": {"AudioFrame": _Unused, "VideoFrame": _Unused},
         "torchvision": {"transforms": None},
         "torchvision.transforms": {"Normalize": _Unused},
-    }.items():
+    }
+    for name, contents in replaced.items():
         _unless_there(name, **contents)
     importlib.import_module("utils.logger")  # as its app does, before it puts another `utils` on the path
     module = importlib.import_module("avatars.musetalk_avatar")
@@ -438,5 +451,3 @@ def _without_gradients(run: Callable[[threading.Event], None]) -> Callable[[thre
             run(quit_event)
 
     return inner
-
-

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,8 +83,6 @@ def _ceilings() -> dict[str, float]:
 
 def _make_weights(settings: Settings) -> tuple[ModelWeights, str]:
     if settings.weights:
-        from pathlib import Path
-
         folder = Path(settings.weights)
         tiny = (folder / "taesd").is_dir()
         weights = load_weights(folder, tiny=tiny)
@@ -302,7 +301,9 @@ def _sustained(settings: Settings, core: Core, jobs: Iterator[Job], seconds: flo
                 lost += sum(picture is None for picture in pictures)
                 marks.append((time.perf_counter() - start, made))
     took = marks[-1][0]
-    fifths = [sum(1 for at, _ in marks if took * k / 5 < at <= took * (k + 1) / 5) * size / (took / 5) for k in range(5)]
+    fifths = [
+        sum(1 for at, _ in marks if took * k / 5 < at <= took * (k + 1) / 5) * size / (took / 5) for k in range(5)
+    ]
     return {
         "fps": round(made / took, 1),
         "seconds": round(took, 2),
@@ -350,8 +351,7 @@ def memory(settings: Settings, save: Save, name: str) -> None:
 
 
 def _memory(settings: Settings) -> dict[str, float]:
-    with open("/proc/self/statm") as statm:
-        resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     out = {"host resident": round(resident / 2**20, 1)}
     if settings.cuda:
         free, total = torch.cuda.mem_get_info()

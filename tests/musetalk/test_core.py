@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def heard(core: Core, seconds: float = 0.6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tier", ["exact", "tiny"])
-def test_pictures_equal_the_plain_path(tiny_weights: ModelWeights, frames: list[AvatarFrame], tier: DecoderTier) -> None:
+def test_pictures_equal_the_plain_path(
+    tiny_weights: ModelWeights, frames: list[AvatarFrame], tier: DecoderTier
+) -> None:
     core = Core(TINY, tiny_weights, "cpu", Options(decoder=tier, batch_sizes=(4,)))
     avatar, speech = core.avatar(frames), heard(core)
     pictures = core.render([Job(speech[n], avatar, n) for n in range(4)])
@@ -170,7 +173,7 @@ def test_the_resize_is_opencvs() -> None:
         ({"mask": np.ones((3, 3), np.uint8)}, "the mask must be"),
     ],
 )
-def test_inconsistent_frames_are_refused(frames: list[AvatarFrame], change: dict[str, object], said: str) -> None:
+def test_inconsistent_frames_are_refused(frames: list[AvatarFrame], change: dict[str, Any], said: str) -> None:
     with pytest.raises(AvatarError, match=said):
         replace(frames[0], **change)
     with pytest.raises(AvatarError, match="mask is empty"):

@@ -130,9 +130,7 @@ def test_audio_past_the_block_changes_nothing(ear: WhisperEncoder, context: Cont
     block = windows.block_of(12)
     other = pcm.copy()
     other[block.audio_stop :] = (np.random.default_rng(0).normal(0, 9000, len(pcm) - block.audio_stop)).astype(np.int16)
-    assert torch.equal(
-        streamed(ear, pcm, context)[: block.stop], streamed(ear, other, context)[: block.stop]
-    )
+    assert torch.equal(streamed(ear, pcm, context)[: block.stop], streamed(ear, other, context)[: block.stop])
     changed = other.copy()
     changed[block.audio_stop - 1] += 500
     assert not torch.equal(
@@ -141,7 +139,8 @@ def test_audio_past_the_block_changes_nothing(ear: WhisperEncoder, context: Cont
 
 
 def test_the_first_hidden_state_settles_to_the_offline_one(ear: WhisperEncoder) -> None:
-    """Once the loudest frame of all has been heard, the embeddings are the offline ones within 1e-5, in every context."""
+    """Once the loudest frame of all has been heard, the embeddings are the offline ones within 1e-5, in every
+    context."""
     pcm = synthetic_speech(3.0)
     pcm[4000:6000] = np.clip(pcm[4000:6000].astype(np.int32) * 3, -32768, 32767).astype(np.int16)
     offline = whole_utterance(ear, pcm)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from avatar.musetalk import windows
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.unit
 def test_blocks_are_1_1_2_and_then_4_without_a_gap() -> None:
     blocks = [windows.block(index) for index in range(7)]
     assert [block.stop - block.start for block in blocks] == [1, 1, 2, 4, 4, 4, 4]
-    assert all(one.stop == two.start for one, two in zip(blocks, blocks[1:], strict=False))
+    assert all(one.stop == two.start for one, two in itertools.pairwise(blocks))
     assert all(windows.block_of(n).start <= n < windows.block_of(n).stop for n in range(40))
     assert [windows.block_of(n).index for n in range(9)] == [0, 1, 2, 2, 3, 3, 3, 3, 4]
 
