@@ -234,7 +234,10 @@ class Core:
     def features(self, streams: Sequence[FeatureStream]) -> list[tuple[Block, Tensor]]:
         """The next block of each stream (made with ``self.encoder``), in one call of the speech encoder."""
         with self.on_stream():
-            return features.compute(streams)
+            out = features.compute(streams)
+        if self._compute is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._compute)
+        return out
 
     def submit(self, jobs: Sequence[Job], mark: Callable[[str], None] = _unmarked) -> Batch:
         """Start a batch; returns without waiting for the device.
@@ -252,6 +255,7 @@ class Core:
         if slot is None:
             raise CoreError(f"{_SLOTS} batches are waiting to be read: call pictures() of the oldest first")
         lane = self.lanes[size]
+        self._take_over(jobs)
         patches = [job.avatar.patches[job.frame] for job in jobs]
         starts = offsets(patches)
         length = starts[-1] + len(jobs)
@@ -274,6 +278,14 @@ class Core:
     def render(self, jobs: Sequence[Job]) -> list[Planes | None]:
         """One batch from beginning to end; see `Batch.pictures`."""
         return self.submit(jobs).pictures()
+
+    def _take_over(self, jobs: Sequence[Job]) -> None:
+        """Features may come from any stream: ours waits for the caller's, and their memory is kept until it is done."""
+        if self._compute is not None:
+            self._compute.wait_stream(torch.cuda.current_stream(self.device))
+            for job in jobs:
+                if job.features.is_cuda:
+                    job.features.record_stream(self._compute)
 
     def _gather(self, lane: Lane, jobs: Sequence[Job]) -> None:
         heard = torch.stack([job.features.to(self.device, non_blocking=True) for job in jobs]) + self._positions

@@ -97,9 +97,11 @@ class Run:
         self.name = args.name or f"{card}-{args.config}"
 
     def all(self) -> int:
-        self.task("prepare", "prepare", needed_s=30, always=True)
-        if self.tasks["prepare"]["state"] != "done" and not (self.scratch / "gate.safetensors").exists():
-            return self.finish()
+        if not self.prepared_before():
+            self.task("prepare", "prepare", needed_s=30, always=True)
+            if self.tasks["prepare"]["state"] != "done" and not (self.scratch / "gate.safetensors").exists():
+                return self.finish()
+            self.keep_prepared()
         names = [name for name in VARIANTS if self.settings.cuda or name in ON_CPU]
         for name in names:
             if name not in LAST:
@@ -121,6 +123,26 @@ class Run:
             if name in LAST:
                 self.task(f"variant: {name}", "variant", name, needed_s=60)
         return self.finish()
+
+    def prepared_before(self) -> bool:
+        """Whether the scratch folder holds what an earlier run prepared for the same weights."""
+        kept = self.scratch / "prepared.json"
+        if not kept.exists():
+            return False
+        before = json.loads(kept.read_text())
+        if before["for"] != self._prepared_for():
+            return False
+        self.tasks["prepare"] = {**before["task"], "reused": True}
+        return True
+
+    def keep_prepared(self) -> None:
+        if self.tasks["prepare"]["state"] == "done":
+            kept = {"for": self._prepared_for(), "task": self.tasks["prepare"]}
+            (self.scratch / "prepared.json").write_text(json.dumps(kept))
+
+    def _prepared_for(self) -> list[object]:
+        settings = self.settings
+        return [settings.device, settings.config, settings.weights, settings.seed]
 
     def fastest(self) -> str | None:
         """The layout with the most pictures a second at the largest batch, of those that pass the gate."""
