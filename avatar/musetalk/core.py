@@ -236,7 +236,10 @@ class Core:
         with self.on_stream():
             out = features.compute(streams)
         if self._compute is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self._compute)
+            caller = torch.cuda.current_stream(self.device)
+            caller.wait_stream(self._compute)
+            for _, rows in out:
+                rows.record_stream(caller)
         return out
 
     def submit(self, jobs: Sequence[Job], mark: Callable[[str], None] = _unmarked) -> Batch:

@@ -90,7 +90,7 @@ class Run:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.report: dict[str, Any] = {
             "environment": reports.environment(args.device),
-            "settings": json.loads(self.settings.dump()),
+            "settings": reports.settings_without_paths(json.loads(self.settings.dump())),
             "tasks": self.tasks,
         }
         card = (self.report["environment"].get("card") or args.device).split(",")[0].replace(" ", "-").lower()

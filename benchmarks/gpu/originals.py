@@ -35,6 +35,7 @@ from avatar.musetalk.features import Context, FeatureStream, drain, whole_uttera
 from avatar.musetalk.fidelity import compare, mouth, relative_l2
 from avatar.musetalk.reference import blank_models
 from benchmarks.gpu.plan import VARIANTS, Settings
+from benchmarks.gpu.report import commit_of
 from benchmarks.gpu.tasks import Save, _weights, as_dict
 
 _FRAMES = 8
@@ -48,7 +49,7 @@ def measure(settings: Settings, save: Save, name: str, layout: str) -> None:
     sys.path.insert(0, settings.originals[name])
     blank_models(settings.shapes, "meta")  # diffusers looks about for what is installed: before anything is replaced
     torch.backends.cudnn.benchmark = False
-    out: dict[str, Any] = {"code": settings.originals[name]}
+    out: dict[str, Any] = {"commit": commit_of(settings.originals[name])}
     if name == "musetalk":
         _musetalk(settings, save, out, layout)
     else:

@@ -20,7 +20,7 @@ def environment(device: str) -> dict[str, Any]:
     """Card, driver, versions and commit; without importing torch, which belongs to the tasks' processes."""
     out: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _output(["git", "-C", str(_ROOT), "rev-parse", "--short=12", "HEAD"]) or "unknown",
+        "commit": commit_of(str(_ROOT)),
         "changed files": len((_output(["git", "-C", str(_ROOT), "status", "--porcelain"]) or "").splitlines()),
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
@@ -31,6 +31,17 @@ def environment(device: str) -> dict[str, Any]:
         query = "name,driver_version,memory.total,clocks.max.sm,power.limit"
         out["card"] = _output(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
     return out
+
+
+def commit_of(folder: str) -> str:
+    """The commit that is checked out in ``folder``, or that it is not known (a copy without its history)."""
+    return _output(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"]) or "unknown"
+
+
+def settings_without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """What is worth keeping of a run's settings; where things lay on the machine is not."""
+    kept = {key: value for key, value in settings.items() if key != "scratch"}
+    return kept | {"originals": sorted(settings["originals"]), "weights": "real" if settings["weights"] else "random"}
 
 
 def _version(name: str) -> str:

@@ -88,7 +88,7 @@ def _make_weights(settings: Settings) -> tuple[ModelWeights, str]:
         weights = load_weights(folder, tiny=tiny)
         if not tiny:
             raise FileNotFoundError(f"{folder / 'taesd'} is missing: the benchmark measures both tiers")
-        return weights, f"real, from {folder}"
+        return weights, "real"
     from avatar.musetalk.synthetic import synthetic_weights
 
     return synthetic_weights(settings.shapes, settings.seed, settings.device), f"random, seed {settings.seed}"
