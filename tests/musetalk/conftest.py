@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 _MISSING = [name for name in ("torch", "diffusers") if importlib.util.find_spec(name) is None]
-_WITHOUT_TORCH = ("test_windows.py",)
+_WITHOUT_TORCH = ("test_imports.py", "test_windows.py")
 
 
 class _Skipped(pytest.Module):
