@@ -83,6 +83,12 @@ SPECIAL = (
         "MIT",
         "OpenAI's weights, converted; fetched once, only after a yes.",
     ),
+    Special(
+        "diffusers",
+        "MuseTalk v1.5's weights, sd-vae-ft-mse, whisper-tiny (not shipped; given by whoever runs the renderer)",
+        "MuseTalk: code MIT, weights CreativeML OpenRAIL-M by their model card; the other two: MIT",
+        "none of them is in this distribution, and nothing fetches them yet.",
+    ),
 )
 
 

@@ -1,0 +1,339 @@
+"""The heart: a batch of (audio features, avatar frame) in, a batch of whole I420 pictures out, on one device.
+
+No sessions, segments or clocks: every job stands by itself and what it yields does not depend on its batch (but for
+rounding). One thread submits; `Batch.pictures` may be called from another. On CUDA, a batch is: gather the inputs, one
+captured graph for the UNet, one for the decoder, one kernel that pastes the boxes that change, one copy into pinned
+memory on a stream of its own, so that it overlaps the next batch's compute. The host puts the box into the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.frames import MienError, Planes
+from avatar.musetalk import features
+from avatar.musetalk.avatars import AvatarError, AvatarFrame, place
+from avatar.musetalk.config import DecoderTier, MuseTalkConfig
+from avatar.musetalk.decoder import ExactDecoder, TinyDecoder
+from avatar.musetalk.features import FeatureStream
+from avatar.musetalk.lanes import Lane, compile_halves
+from avatar.musetalk.layers import Build
+from avatar.musetalk.paste import Patch, offsets, paste_one, places
+from avatar.musetalk.positions import positions
+from avatar.musetalk.unet import UNet
+from avatar.musetalk.weights import ModelWeights, Weights, WeightsError
+from avatar.musetalk.whisper import WhisperEncoder
+from avatar.musetalk.windows import Block
+
+BATCH_SIZES = (1, 2, 4, 8, 16)
+_SLOTS = 3
+"""Output buffers: one being computed, one being copied, one being read."""
+
+
+class CoreError(MienError):
+    """The core was asked for something it cannot do, or its device failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the core computes; nothing here changes what, beyond rounding (see `docs/musetalk.md`).
+
+    Args:
+        decoder: the tier, by name.
+        dtype: of both networks; None: fp16 on CUDA, fp32 elsewhere. The speech encoder is always fp32.
+        fused: Triton's and cuDNN's fused kernels (CUDA only).
+        compiled: `blocks`: the transformers' halves by torch.compile; `whole`: both networks (then not ``fused``).
+        graphs: capture CUDA graphs, the largest batch first, over one memory pool.
+        search: let cuDNN time its algorithms at start instead of choosing by rule.
+    """
+
+    decoder: DecoderTier = "exact"
+    dtype: torch.dtype | None = None
+    fused: bool = True
+    fold_upsampling: bool = True
+    compiled: Literal["none", "blocks", "whole"] = "none"
+    graphs: bool = True
+    search: bool = False
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+
+    def on(self, device: torch.device) -> Options:
+        """The same, without what the device does not have."""
+        if device.type == "cuda":
+            return replace(self, dtype=self.dtype or torch.float16, fused=self.fused and self.compiled != "whole")
+        return replace(self, dtype=self.dtype or torch.float32, fused=False, graphs=False, search=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Avatar:
+    """An identity on the core's device; made by `Core.avatar`.
+
+    Args:
+        stems: for each frame [3, side * side, channels]; or, where they are not kept, None, and ``latents`` serve.
+        latents: [frames, 8, side, side].
+        patches: what pasting needs, for each frame.
+        bodies: the whole pictures, on the host.
+    """
+
+    latents: Tensor
+    stems: Tensor | None
+    patches: tuple[Patch, ...]
+    bodies: tuple[Planes, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One picture to make.
+
+    Args:
+        features: fp32 [tokens, width], as `features` gives them for this picture, preferably on the core's device.
+        frame: which frame of the avatar.
+    """
+
+    features: Tensor
+    avatar: Avatar
+    frame: int
+
+
+def _unmarked(stage: str) -> None:
+    pass
+
+
+class _Slot:
+    """One output buffer: on the device, in pinned memory, and the event that says the copy is done."""
+
+    def __init__(self, device: torch.device, jobs: int) -> None:
+        self._cuda = device.type == "cuda"
+        self.table = torch.zeros(jobs, 8, dtype=torch.int64, pin_memory=self._cuda)
+        self.table_on_device = self.table.to(device)
+        self.on_device = torch.empty(0, dtype=torch.uint8, device=device)
+        self.on_host = torch.empty(0, dtype=torch.uint8)
+        self.computed = torch.cuda.Event() if self._cuda else None
+        self.copied = torch.cuda.Event() if self._cuda else None
+        self.free = True
+
+    def grow(self, length: int) -> None:
+        if self.on_device.numel() < length:
+            length = 1 << (length - 1).bit_length()
+            self.on_device = torch.empty(length, dtype=torch.uint8, device=self.on_device.device)
+            self.on_host = torch.empty(length, dtype=torch.uint8, pin_memory=self._cuda)
+
+
+class Batch:
+    """A batch on its way: ``pictures`` waits for it and frees its buffer, and must be called once."""
+
+    def __init__(self, jobs: Sequence[Job], slot: _Slot, starts: Sequence[int]) -> None:
+        self._jobs, self._slot, self._starts = jobs, slot, starts
+
+    def done(self) -> bool:
+        """Whether ``pictures`` would return without waiting for the device."""
+        return self._slot.copied is None or self._slot.copied.query()
+
+    def pictures(self) -> list[Planes | None]:
+        """For each job its picture, I420 [height * 3 // 2, width]; None where the network gave something not finite."""
+        if self._slot.copied is not None:
+            self._slot.copied.synchronize()
+        pixels = self._slot.on_host.numpy()
+        finite = pixels[self._starts[-1] : self._starts[-1] + len(self._jobs)]
+        out: list[Planes | None] = []
+        for job, start, good in zip(self._jobs, self._starts[:-1], finite, strict=True):
+            patch = job.avatar.patches[job.frame]
+            body = job.avatar.bodies[job.frame]
+            out.append(place(body, patch.part, pixels[start : start + patch.size]) if good else None)
+        self._slot.free = True
+        return out
+
+
+class Core:
+    """Both networks on one device, ready for batches of the given sizes.
+
+    Args:
+        weights: see `weights.load_weights` and `synthetic.synthetic_weights`.
+
+    Raises:
+        WeightsError: the weights do not fit the config, or the tier's are missing.
+    """
+
+    def __init__(
+        self, config: MuseTalkConfig, weights: ModelWeights, device: torch.device | str, options: Options | None = None
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.options = (options or Options()).on(self.device)
+        cuda = self.device.type == "cuda"
+        assert self.options.dtype is not None
+        build = Build(self.device, self.options.dtype, self.options.fused, self.options.fold_upsampling)
+        self.encoder = WhisperEncoder(config.whisper)
+        self.encoder.load_state_dict(dict(weights.whisper), strict=True)
+        self.encoder = self.encoder.to(self.device).float().eval().requires_grad_(False)
+        self.unet = UNet(build, config.unet, Weights(weights.unet)).eval()
+        self.decoder = _decoder(build, config, weights, self.options.decoder)
+        if self.options.compiled == "blocks":
+            compile_halves(self.unet)
+        self._positions = positions(config.context_tokens, config.whisper.width).to(self.device)
+        self._compute = torch.cuda.Stream(self.device) if cuda else None
+        self._copy = torch.cuda.Stream(self.device) if cuda else None
+        self._slots = [_Slot(self.device, max(self.options.batch_sizes)) for _ in range(_SLOTS)]
+        torch.backends.cudnn.benchmark = self.options.search
+        self.lanes = self._prepare_lanes()
+
+    def _prepare_lanes(self) -> dict[int, Lane]:
+        lanes: dict[int, Lane] = {}
+        pool = torch.cuda.graph_pool_handle() if self.options.graphs else None
+        with self.on_stream(), torch.inference_mode():
+            for size in sorted(self.options.batch_sizes, reverse=True):
+                lanes[size] = Lane(self.unet, self.decoder, self.config, self.device, size, self.options)
+                lanes[size].prepare(pool)
+        return lanes
+
+    def on_stream(self) -> AbstractContextManager[object]:
+        """Work queued inside runs in order with the core's own."""
+        return nullcontext() if self._compute is None else torch.cuda.stream(self._compute)
+
+    def avatar(self, frames: Sequence[AvatarFrame], *, keep_stems: bool = True) -> Avatar:
+        """Bring an identity onto the device.
+
+        Args:
+            keep_stems: compute what depends on the frame alone once (2 MB a frame in fp16, 3.5% of the UNet's work).
+
+        Raises:
+            AvatarError: a frame does not fit the core.
+        """
+        if not frames:
+            raise AvatarError("an avatar needs at least one frame")
+        side = self.config.latent_px
+        for n, frame in enumerate(frames):
+            if frame.latents.shape != (self.config.unet.in_channels, side, side):
+                raise AvatarError(
+                    f"frame {n}: latents must be {(self.config.unet.in_channels, side, side)}, "
+                    f"not {frame.latents.shape}"
+                )
+            if frame.first_face_row * self.config.face_px - 1.5 < self.config.first_row:
+                raise AvatarError(
+                    f"frame {n}: the mask shows the face from {frame.first_face_row:.0%} of its height on, above row "
+                    f"{self.config.first_row} of {self.config.face_px} nothing is computed: prepare a lower mask"
+                )
+        with self.on_stream(), torch.inference_mode():
+            latents = torch.from_numpy(np.stack([frame.latents for frame in frames])).to(
+                self.device, self.options.dtype
+            )
+            stems = None
+            if keep_stems:
+                stems = torch.cat([self.unet.stem(part).transpose(0, 1) for part in latents.split(16)]).contiguous()
+            patches = tuple(Patch.of(frame, self.device) for frame in frames)
+        if self._compute is not None:
+            self._compute.synchronize()
+        return Avatar(latents, stems, patches, tuple(frame.body for frame in frames))
+
+    def features(self, streams: Sequence[FeatureStream]) -> list[tuple[Block, Tensor]]:
+        """The next block of each stream (made with ``self.encoder``), in one call of the speech encoder."""
+        with self.on_stream():
+            out = features.compute(streams)
+        if self._compute is not None:
+            caller = torch.cuda.current_stream(self.device)
+            caller.wait_stream(self._compute)
+            for _, rows in out:
+                rows.record_stream(caller)
+        return out
+
+    def submit(self, jobs: Sequence[Job], mark: Callable[[str], None] = _unmarked) -> Batch:
+        """Start a batch; returns without waiting for the device.
+
+        Args:
+            mark: called as each stage has been queued, with its name, on the stage's stream; for measuring.
+
+        Raises:
+            CoreError: more jobs than the largest batch, or all output buffers are waiting for their `Batch.pictures`.
+        """
+        size = next((size for size in sorted(self.lanes) if size >= len(jobs)), None)
+        if not jobs or size is None:
+            raise CoreError(f"a batch has 1 to {max(self.lanes)} jobs, not {len(jobs)}: split it")
+        slot = next((slot for slot in self._slots if slot.free), None)
+        if slot is None:
+            raise CoreError(f"{_SLOTS} batches are waiting to be read: call pictures() of the oldest first")
+        lane = self.lanes[size]
+        self._take_over(jobs)
+        patches = [job.avatar.patches[job.frame] for job in jobs]
+        starts = offsets(patches)
+        length = starts[-1] + len(jobs)
+        with self.on_stream(), torch.inference_mode():
+            mark("start")
+            self._gather(lane, [*jobs, *[jobs[-1]] * (size - len(jobs))])
+            mark("gather")
+            lane.run_unet()
+            mark("unet")
+            lane.run_decoder()
+            mark("decoder")
+            slot.grow(length)
+            self._paste(lane, patches, starts, slot)
+            slot.on_device[starts[-1] : length] = lane.finite[: len(jobs)]
+            mark("paste")
+            self._copy_out(slot, length, mark)
+        slot.free = False
+        return Batch(list(jobs), slot, starts)
+
+    def render(self, jobs: Sequence[Job]) -> list[Planes | None]:
+        """One batch from beginning to end; see `Batch.pictures`."""
+        return self.submit(jobs).pictures()
+
+    def _take_over(self, jobs: Sequence[Job]) -> None:
+        """Features may come from any stream: ours waits for the caller's, and their memory is kept until it is done."""
+        if self._compute is not None:
+            self._compute.wait_stream(torch.cuda.current_stream(self.device))
+            for job in jobs:
+                if job.features.is_cuda:
+                    job.features.record_stream(self._compute)
+
+    def _gather(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        heard = torch.stack([job.features.to(self.device, non_blocking=True) for job in jobs]) + self._positions
+        lane.audio.copy_(heard)
+        if all(job.avatar.stems is not None for job in jobs):
+            torch.stack([job.avatar.stems[job.frame] for job in jobs if job.avatar.stems is not None], 1, out=lane.stem)
+        else:
+            lane.stem.copy_(self.unet.stem(torch.stack([job.avatar.latents[job.frame] for job in jobs])))
+
+    def _paste(self, lane: Lane, patches: Sequence[Patch], starts: Sequence[int], slot: _Slot) -> None:
+        if self.options.fused:
+            from avatar.musetalk import kernels
+
+            slot.table[: len(patches)] = places(patches, starts[:-1])
+            slot.table_on_device.copy_(slot.table, non_blocking=True)
+            kernels.paste(
+                lane.faces[: len(patches)],
+                slot.table_on_device,
+                slot.on_device,
+                max(patch.part.area for patch in patches),
+            )
+            return
+        for face, patch, start in zip(lane.faces, patches, starts[:-1], strict=False):
+            paste_one(face, patch, slot.on_device[start : start + patch.size])
+
+    def _copy_out(self, slot: _Slot, length: int, mark: Callable[[str], None]) -> None:
+        if self._compute is None or self._copy is None or slot.computed is None or slot.copied is None:
+            slot.on_host[:length] = slot.on_device[:length]
+            mark("copy")
+            return
+        slot.computed.record(self._compute)
+        with torch.cuda.stream(self._copy):
+            self._copy.wait_event(slot.computed)
+            slot.on_host[:length].copy_(slot.on_device[:length], non_blocking=True)
+            slot.copied.record(self._copy)
+            mark("copy")
+
+
+def _decoder(
+    build: Build, config: MuseTalkConfig, weights: ModelWeights, tier: DecoderTier
+) -> ExactDecoder | TinyDecoder:
+    if tier == "exact":
+        # The encoding half belongs to preparation.
+        own = {key: value for key, value in weights.vae.items() if not key.startswith(("encoder.", "quant_conv."))}
+        return ExactDecoder(build, config.decoder, Weights(own)).eval()
+    if weights.tiny_decoder is None:
+        raise WeightsError("the tiny tier needs tiny_decoder weights: load them with tiny=True")
+    return TinyDecoder(build, config.tiny_decoder, Weights(weights.tiny_decoder), config.first_row).eval()
