@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from avatar.musetalk.weights import ModelWeights
     from avatar.musetalk.whisper import WhisperEncoder
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 _MISSING = [name for name in ("torch", "diffusers") if importlib.util.find_spec(name) is None]
 _WITHOUT_TORCH = ("test_imports.py", "test_windows.py")
