@@ -1,7 +1,8 @@
 """The command line, `mien`: arguments in, one of the commands run, an exit status out.
 
-0: done. 1: `doctor` found something that must be mended. 2: it could not be done, and standard error says why in one
-line. 130: Ctrl-C. Only what argparse needs is imported here, so that `mien --help` answers at once.
+0: done. 1: `doctor` found something that must be mended, or `lips` that a bound is missed. 2: it could not be done,
+and standard error says why in one line. 130: Ctrl-C. Only what argparse needs is imported here, so that `mien --help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -78,6 +79,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
+
+    lips = commands.add_parser("lips", parents=[common], help="judge how well the lips of a video follow its speech")
+    lips.add_argument("video", type=Path, metavar="VIDEO", help="any video of one person or avatar who speaks")
+    lips.add_argument(
+        "--phones", type=Path, metavar="FILE", help="phone times: lines of `END_S NAME`, or flite -psdur's"
+    )
+    lips.add_argument("--offset-ms", type=float, default=0.0, metavar="MS", help="when in the video they begin (0)")
+    lips.add_argument("--text", help="what is said, in English (without it and --phones: what is recognized)")
+    lips.add_argument("-o", "--out", type=Path, metavar="OUT.json", help="write the numbers and every aperture")
+    lips.set_defaults(run=_lips, log_level=logging.WARNING)
 
     doctor = commands.add_parser("doctor", parents=[common], help="check that everything needed is there and works")
     doctor.set_defaults(run=_doctor, log_level=logging.ERROR)
@@ -165,6 +176,14 @@ def _say(arguments: argparse.Namespace) -> int:
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     asyncio.run(render_text(text, arguments.out, settings, version=_version()))
     return 0
+
+
+def _lips(arguments: argparse.Namespace) -> int:
+    from agent.lips.command import judge
+
+    table, passed = judge(arguments.video, arguments.phones, arguments.text, arguments.offset_ms, arguments.out)
+    print(table)
+    return 0 if passed else 1
 
 
 def _doctor(_: argparse.Namespace) -> int:

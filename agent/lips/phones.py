@@ -80,7 +80,8 @@ SOUNDS: Mapping[str, Sound] = {
     "ɥ": Sound(0.15, -0.7, 0.9, dominance=1.2),
     # tongue and teeth
     "θ": Sound(0.20, 0.1, tongue=1.0, dominance=0.9), "ð": Sound(0.20, 0.1, tongue=1.0, dominance=0.8),
-    "t": Sound(0.20, 0.1, tongue=0.6, dominance=0.5, stop=True), "d": Sound(0.20, 0.1, tongue=0.6, dominance=0.5, stop=True),
+    "t": Sound(0.20, 0.1, tongue=0.6, dominance=0.5, stop=True),
+    "d": Sound(0.20, 0.1, tongue=0.6, dominance=0.5, stop=True),
     "n": Sound(0.22, 0.1, tongue=0.7, dominance=0.5), "l": Sound(0.30, 0.05, tongue=0.9, dominance=0.5),
     "ɫ": Sound(0.30, -0.05, tongue=0.9, dominance=0.5), "ɾ": Sound(0.26, 0.1, tongue=0.7, dominance=0.4),
     "s": Sound(0.14, 0.35, dominance=0.9), "z": Sound(0.14, 0.35, dominance=0.9),
@@ -90,7 +91,8 @@ SOUNDS: Mapping[str, Sound] = {
     "ɬ": Sound(0.2, 0.2, tongue=0.9, dominance=0.7), "ɮ": Sound(0.2, 0.2, tongue=0.9, dominance=0.7),
     "r": Sound(0.26, 0.0, 0.1, tongue=0.6, dominance=0.5), "ɹ": Sound(0.22, -0.3, 0.45, dominance=0.7),
     "ɻ": Sound(0.22, -0.3, 0.45, dominance=0.7), "ɽ": Sound(0.26, 0.0, tongue=0.5, dominance=0.5),
-    "ʈ": Sound(0.22, 0.0, tongue=0.4, dominance=0.5, stop=True), "ɖ": Sound(0.22, 0.0, tongue=0.4, dominance=0.5, stop=True),
+    "ʈ": Sound(0.22, 0.0, tongue=0.4, dominance=0.5, stop=True),
+    "ɖ": Sound(0.22, 0.0, tongue=0.4, dominance=0.5, stop=True),
     "ɳ": Sound(0.24, 0.0, tongue=0.4, dominance=0.5), "ɭ": Sound(0.28, 0.0, tongue=0.5, dominance=0.5),
     # behind
     "k": Sound(0.26, dominance=0.35, stop=True), "g": Sound(0.26, dominance=0.35, stop=True),

@@ -89,7 +89,7 @@ def timed(phones: Sequence[Phone]) -> list[tuple[Sound, float, float]]:
 
 def at(curve: Floats, times_ms: npt.ArrayLike) -> Floats:
     """A curve's values at times of one's own."""
-    return np.interp(np.asarray(times_ms, float), np.arange(len(curve)) * STEP_MS, curve)
+    return np.asarray(np.interp(np.asarray(times_ms, float), np.arange(len(curve)) * STEP_MS, curve), np.float64)
 
 
 def _raise(curve: Floats, start_ms: float, end_ms: float, ramp_ms: float) -> None:
@@ -101,7 +101,7 @@ def _raise(curve: Floats, start_ms: float, end_ms: float, ramp_ms: float) -> Non
 
 
 def _smoothed(curve: Floats, width_ms: int) -> Floats:
-    window = np.hanning(width_ms // STEP_MS + 2)[1:-1]
+    window: Floats = np.asarray(np.hanning(width_ms // STEP_MS + 2)[1:-1], np.float64)
     half = len(window) // 2
     padded = np.concatenate([np.full(half, curve[0]), curve, np.full(len(window) - 1 - half, curve[-1])])
-    return np.convolve(padded, window / window.sum(), "valid")
+    return np.asarray(np.convolve(padded, window / window.sum(), "valid"))

@@ -1,0 +1,180 @@
+"""The training set: who says what, how it was heard, and what the mouth should have done. Seeded; two processes.
+
+`make` writes ``shard*.npz`` into a folder. Of each utterance: log-mel frames (100 a second) of several hearings, and
+targets 50 times a second, where target m belongs to a picture with its middle at 20 * m ms.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.lips.reference import Floats as Curve
+from agent.lips.reference import at, curves
+from avatar.frames import SPEECH_RATE_HZ
+from avatar.puppet.spectrum import HOP, WINDOW, log_mel, mel_filters
+from training.mouth import augment, texts
+from training.mouth.speakers import EspeakSpeaker, Spoken, espeak_variants, flite
+
+OUTPUTS = ("opening", "width", "rounding", "closure", "teeth", "tongue", "speech", "effort")
+TARGET_MS = 20
+COPIES = 2
+"""Hearings of each utterance."""
+WARP = 0.16
+SPEED = 0.15
+CLOSURE_REACH_MS = 15
+"""A picture counts as closed if lips meet this near its middle."""
+
+ENGLISH = (
+    "gmw/en-US", "gmw/en-US", "gmw/en", "gmw/en-GB-x-rp", "gmw/en-GB-scotland", "gmw/en-GB-x-gbclan", "gmw/en-029",
+    "gmw/en-GB-x-gbcwmd", "gmw/en-US-nyc",
+)  # fmt: skip
+HELD_OUT_VARIANTS = {"f5", "m8", "Andrea", "Michael", "steph2", "adam"}
+"""espeak-ng voices that are measured with."""
+ODD_VARIANTS = {"fast", "Demonic", "whisper", "whisperf", "croak", "Tweaky", "AnxiousAndy"}
+"""Voices no person has, or that change more than the voice."""
+FLITE = {"slt": 175.0, "kal16": 105.0}
+"""The voices of flite that are trained on, and the mean of their pitch. awb and rms are measured with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    english: int = 1400
+    foreign: int = 900
+    flite_each: int = 420
+    no_speech: int = 350
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One utterance. An empty text is a clip without speech."""
+
+    text: str
+    voice: str
+    seed: int
+
+
+def jobs(seed: int, amounts: Amounts) -> list[Job]:
+    """All of them, in an order that mixes kinds."""
+    random_ = random.Random(seed)  # noqa: S311 - seeded on purpose
+    variants = sorted(espeak_variants() - HELD_OUT_VARIANTS - ODD_VARIANTS)
+    out: list[Job] = []
+    for _ in range(amounts.english):
+        voice = random_.choice(ENGLISH) + random_.choice(["", *("+" + name for name in variants)])
+        out.append(Job(texts.english(random_), voice, random_.randrange(2**31)))
+    for _ in range(amounts.foreign):
+        language = random_.choice(sorted(texts.OTHER_LANGUAGES))
+        voice = f"{language}+{random_.choice(variants)}"
+        out.append(Job(texts.foreign(language, random_), voice, random_.randrange(2**31)))
+    for voice in FLITE:
+        for _ in range(amounts.flite_each):
+            out.append(
+                Job(
+                    texts.english(random_).split(". ")[0].split("! ")[0].split("? ")[0],
+                    f"flite:{voice}",
+                    random_.randrange(2**31),
+                )
+            )
+    out += [Job("", "", random_.randrange(2**31)) for _ in range(amounts.no_speech)]
+    random_.shuffle(out)
+    return out
+
+
+def make(folder: Path, seed: int, amounts: Amounts, workers: int = 2) -> None:
+    """Speak, hear and write everything.
+
+    Raises:
+        SpeakerError: a voice is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = jobs(seed, amounts)
+    slices = [(folder / f"shard{k}.npz", todo[k::workers]) for k in range(workers)]
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        pool.starmap(_shard, slices, chunksize=1)
+
+
+def _shard(path: Path, todo: list[Job]) -> None:
+    frames: list[npt.NDArray[np.float16]] = []
+    targets: list[npt.NDArray[np.float16]] = []
+    crowd: list[augment.Wave] = []
+    with EspeakSpeaker() as espeak:
+        for job in todo:
+            rng = np.random.default_rng(job.seed)
+            if not job.text:
+                hearing = augment.no_speech(rng)
+                frames.append(features(hearing).astype(np.float16))
+                targets.append(np.zeros((_target_count(len(hearing)), len(OUTPUTS)), np.float16))
+                continue
+            spoken = _spoken(job, espeak, rng)
+            speeds = [1.0, *rng.uniform(1 - SPEED, 1 + SPEED, COPIES - 1)]
+            for speed in (
+                speeds if job.voice.startswith("flite") is False else rng.uniform(1 - SPEED, 1 + SPEED, COPIES + 1)
+            ):
+                clean = augment.resampled(spoken.pcm.astype(float), spoken.rate_hz * speed)
+                before, after = (int(seconds * SPEECH_RATE_HZ) for seconds in rng.uniform(0, 0.4, 2))
+                clean = np.pad(clean, (before, after))
+                crowd = [*crowd[-20:], clean[before : before + 4 * SPEECH_RATE_HZ]]
+                hearing = augment.heard(clean, rng, crowd) if rng.random() < 0.9 else augment.scaled(clean, -20)
+                warp = rng.uniform(1 - WARP, 1 + WARP) if rng.random() < 0.6 else 1.0
+                frames.append(features(hearing, warp).astype(np.float16))
+                targets.append(wanted(spoken, clean, speed, 1000.0 * before / SPEECH_RATE_HZ).astype(np.float16))
+    np.savez(
+        path,
+        frames=np.concatenate(frames),
+        frame_counts=[len(x) for x in frames],
+        targets=np.concatenate(targets),
+        target_counts=[len(x) for x in targets],
+    )
+
+
+def _spoken(job: Job, espeak: EspeakSpeaker, rng: np.random.Generator) -> Spoken:
+    kind, _, voice = job.voice.rpartition(":")
+    if kind == "flite":
+        return flite(job.text, voice, rng.uniform(0.75, 1.3), FLITE[voice] * rng.uniform(0.7, 1.4))
+    return espeak.speak(
+        job.text, job.voice, int(rng.uniform(110, 260)), int(rng.uniform(10, 90)), int(rng.uniform(20, 80))
+    )
+
+
+def features(sound: augment.Wave, warp: float = 1.0) -> npt.NDArray[np.float32]:
+    """Frames of int16-scaled sound, as the streaming ear computes them from its first sample on."""
+    padded = np.concatenate([np.zeros(WINDOW - HOP), sound]).astype(np.float32)
+    return log_mel(padded, mel_filters(warp))
+
+
+def wanted(spoken: Spoken, clean: augment.Wave, speed: float = 1.0, before_ms: float = 0.0) -> Curve:
+    """Targets [m, len(OUTPUTS)] of an utterance that was sped up and begins ``before_ms`` late."""
+    curve = curves(spoken.phones, spoken.duration_ms)
+    middles = np.arange(_target_count(len(clean))) * TARGET_MS
+    near = np.arange(-10, 11, 5)
+    reach = np.arange(-CLOSURE_REACH_MS, CLOSURE_REACH_MS + 1, 5)
+
+    def around(values: Curve, offsets: npt.NDArray[np.int64]) -> Curve:
+        return at(values, (middles[:, None] + offsets - before_ms) * speed)
+
+    return np.stack(
+        [around(getattr(curve, name), near).mean(axis=1) for name in ("opening", "width", "rounding")]
+        + [around(getattr(curve, name), reach).max(axis=1) for name in ("closure", "teeth")]
+        + [around(getattr(curve, name), near).mean(axis=1) for name in ("tongue", "speech")]
+        + [effort(clean, len(middles))],
+        axis=1,
+    )
+
+
+def effort(clean: augment.Wave, count: int) -> Curve:
+    """How strongly the voice speaks, 0 to 1, every 20 ms: its level over 0.3 s below the utterance's loudest."""
+    hops = np.sqrt(np.mean(clean[: len(clean) // HOP * HOP].reshape(-1, HOP) ** 2, axis=1) + 1e-9)
+    level_db = 20 * np.log10(hops + 1e-6)
+    above = np.clip((level_db - np.percentile(level_db, 95) + 26) / 26, 0.0, 1.0)
+    window = np.hanning(33)[1:-1]
+    smooth = np.sqrt(np.convolve(above, window / window.sum(), "same"))
+    return np.interp(np.arange(count) * TARGET_MS, np.arange(len(smooth)) * 10 + 5, smooth)
+
+
+def _target_count(samples: int) -> int:
+    return 1000 * samples // SPEECH_RATE_HZ // TARGET_MS + 1
