@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from agent.lips.aperture import Floats, watch
-from agent.lips.phones import Phone
+from agent.lips.phones import Phone, merged
 from agent.lips.reference import at, curves
 from agent.lips.score import BOUNDS, Score, Share, Take, correlation, failures, score, value
 from agent.offline import LEAD_IN_TICKS, Progress, render_file
@@ -39,8 +39,10 @@ from rooms.mp4 import Provenance
 from training.mouth.augment import resampled, scaled
 
 SIZE_PX = 512
-PAUSE_MS = 500
-"""Between two sentences."""
+PAUSE_MS = 200
+"""Between two sentences, besides the silence that their speaker adds. Long pauses would flatter the correlation."""
+LONG_PAUSE_MS = 400
+"""In a pause of this length mouths come to rest."""
 LEVEL_DB = -23.0
 STATED_BILABIALS = 200
 DELAY_PICTURES = 3
@@ -71,7 +73,7 @@ def recorded(speaker: Speaker) -> Recording:
         phones += [replace(p, start_ms=p.start_ms + start_ms, end_ms=p.end_ms + start_ms) for p in spoken.phones]
         pieces += [scaled(sound, LEVEL_DB), pause]
         samples += len(sound) + len(pause)
-    return Recording(speaker, np.concatenate(pieces).astype(np.int16), phones)
+    return Recording(speaker, np.concatenate(pieces).astype(np.int16), merged(phones))
 
 
 def filmed(recording: Recording, out: Path, new_tracker: Callable[[], MouthTracker]) -> None:
@@ -103,7 +105,7 @@ def judged(video: Path, recording: Recording, phones: Sequence[Phone] | None = N
     ]
     # Rest is when the avatar really does not speak: its own phones, whatever sound is laid beside it.
     own = [replace(p, start_ms=p.start_ms + offset_ms, end_ms=p.end_ms + offset_ms) for p in recording.phones]
-    rest = [(p.start_ms + 200, p.end_ms - 120) for p in own if not p.ipa and p.end_ms - p.start_ms > 400]
+    rest = [(p.start_ms + 200, p.end_ms - 120) for p in own if not p.ipa and p.end_ms - p.start_ms > LONG_PAUSE_MS]
     seen = watch(video, [(0.0, offset_ms), *rest])
     return score([Take(seen.times_ms, seen.values_px, placed)])
 
@@ -113,7 +115,7 @@ def shuffled(recording: Recording, seed: int = 5) -> list[Phone]:
     sentences: list[list[Phone]] = [[]]
     for phone in recording.phones:
         sentences[-1].append(phone)
-        if not phone.ipa and phone.end_ms - phone.start_ms > PAUSE_MS * 0.8:
+        if not phone.ipa and phone.end_ms - phone.start_ms > PAUSE_MS:
             sentences.append([])
     order = np.random.default_rng(seed).permutation(len(sentences))
     out: list[Phone] = []
@@ -162,13 +164,16 @@ def parted(told: Sequence[Mouth]) -> Floats:
     )
 
 
-def loudness(pcm: Pcm) -> Floats:
-    """The level of each picture's sound, dB above silence, smoothed like the reference: the ear that any sound has."""
+def loudness(pcm: Pcm) -> tuple[Floats, Floats]:
+    """Each picture's loudness alone: its RMS, as the simplest avatars open their mouths; and its level in dB, smoothed
+    as the reference is.
+    """
     blocks = pcm[: len(pcm) // 160 * 160].astype(np.float64).reshape(-1, 160)
-    level = np.maximum(20 * np.log10(np.sqrt(np.mean(blocks**2, axis=1)) + 1.0) - 30.0, 0.0)
+    rms = np.sqrt(np.mean(blocks**2, axis=1))
     window = np.hanning(13)[1:-1]
-    smooth = np.convolve(level, window / window.sum(), "same")
-    return np.asarray(smooth[2::4][: len(pcm) // TICK_SPEECH_SAMPLES])
+    smooth = np.convolve(np.maximum(20 * np.log10(rms + 1.0) - 30.0, 0.0), window / window.sum(), "same")
+    count = len(pcm) // TICK_SPEECH_SAMPLES
+    return np.sqrt(np.mean(rms[: 4 * count].reshape(-1, 4) ** 2, axis=1)), np.asarray(smooth[2::4][:count])
 
 
 def heard(recording: Recording, new_tracker: Callable[[], MouthTracker]) -> dict[str, float]:
@@ -177,14 +182,16 @@ def heard(recording: Recording, new_tracker: Callable[[], MouthTracker]) -> dict
     middles = (np.arange(len(told)) + 0.5) * TICK_MS
     wanted = curves(recording.phones, 1000.0 * len(recording.pcm) / SPEECH_RATE_HZ)
     opening, in_speech = at(wanted.opening, middles), at(wanted.speech, middles) > 0.5
-    lips, loud = parted(told), loudness(recording.pcm)[: len(told)]
+    lips, (rms, level) = parted(told), loudness(recording.pcm)
     return {
         "r": correlation(lips, opening),
         "r_speech": correlation(lips[in_speech], opening[in_speech]),
         "width_r": correlation(np.array([m.spread for m in told]), at(wanted.width, middles)),
         "rounding_r": correlation(np.array([m.rounding for m in told]), at(wanted.rounding, middles)),
-        "loudness_r": correlation(loud, opening[: len(loud)]),
-        "loudness_r_speech": correlation(loud[in_speech], opening[in_speech]),
+        "loudness_r": correlation(rms, opening),
+        "loudness_r_speech": correlation(rms[in_speech], opening[in_speech]),
+        "level_r": correlation(level, opening),
+        "level_r_speech": correlation(level[in_speech], opening[in_speech]),
     }
 
 

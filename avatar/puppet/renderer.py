@@ -20,8 +20,8 @@ import cv2
 
 from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
 from avatar.puppet import motion
+from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
 from avatar.puppet.look import Look
-from avatar.puppet.loudness import LOOKAHEAD_MS, LoudnessTracker
 from avatar.puppet.motion import Mood
 from avatar.puppet.mouth import REST, MouthTracker, calming, opening, shutting
 from avatar.puppet.rig import Rig
@@ -77,7 +77,7 @@ class PuppetRenderer:
         look: Mapping[str, Any],
         size_px: int = 512,
         seed: int = 0,
-        new_tracker: Callable[[], MouthTracker] = LoudnessTracker,
+        new_tracker: Callable[[], MouthTracker] = TrainedTracker,
     ) -> None:
         cv2.setNumThreads(1)  # OpenCV's own pool would spread one small drawing over every core of the machine
         self._rig = Rig(Look.parse(look), size_px)

@@ -14,7 +14,7 @@ from pathlib import Path
 from avatar.frames import MienError
 from training.mouth.data import Amounts, make
 
-STEPS = 2000
+STEPS = 1600
 DATA_SEED = 1
 
 

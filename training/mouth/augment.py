@@ -28,7 +28,7 @@ def heard(sound: Wave, random: np.random.Generator, crowd: list[Wave]) -> Wave:
     hz = np.fft.rfftfreq(_fast(len(sound) + SPEECH_RATE_HZ // 2), 1 / SPEECH_RATE_HZ)
     if random.random() < 0.7:
         spectrum *= _equaliser(hz, random)
-    if random.random() < 0.3:
+    if random.random() < 0.2:
         low = random.uniform(3000, 7500)
         spectrum /= 1.0 + (hz / low) ** random.choice([8, 16, 32])
     if random.random() < 0.2:

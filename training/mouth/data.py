@@ -25,8 +25,10 @@ OUTPUTS = ("opening", "width", "rounding", "closure", "teeth", "tongue", "speech
 TARGET_MS = 20
 COPIES = 2
 """Hearings of each utterance."""
-WARP = 0.16
-SPEED = 0.15
+SPEED = 0.12
+"""How much faster or slower, and so higher or lower, a hearing may be."""
+SHORTEST_TRACT, LONGEST_TRACT = 1.17, 0.86
+"""Formants may be so much higher or lower, the change of speed included. Much more, and /s/ is heard as /sh/."""
 CLOSURE_REACH_MS = 15
 """A picture counts as closed if lips meet this near its middle."""
 
@@ -44,10 +46,10 @@ FLITE = {"slt": 175.0, "kal16": 105.0}
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    english: int = 1400
-    foreign: int = 900
+    english: int = 1200
+    foreign: int = 700
     flite_each: int = 420
-    no_speech: int = 350
+    no_speech: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def _shard(path: Path, todo: list[Job]) -> None:
                 clean = np.pad(clean, (before, after))
                 crowd = [*crowd[-20:], clean[before : before + 4 * SPEECH_RATE_HZ]]
                 hearing = augment.heard(clean, rng, crowd) if rng.random() < 0.9 else augment.scaled(clean, -20)
-                warp = rng.uniform(1 - WARP, 1 + WARP) if rng.random() < 0.6 else 1.0
+                warp = rng.uniform(LONGEST_TRACT, SHORTEST_TRACT) / speed if rng.random() < 0.6 else 1.0
                 frames.append(features(hearing, warp).astype(np.float16))
                 targets.append(wanted(spoken, clean, speed, 1000.0 * before / SPEECH_RATE_HZ).astype(np.float16))
     np.savez(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ PEAK_RATE = 3e-3
 WARM_UP = 100
 MASKS = 2
 """Bands of frequencies that are hidden from the network in each example."""
-WEIGHTS = {"opening": 4.0, "width": 1.0, "rounding": 2.0, "tongue": 1.0, "effort": 0.7}
+WEIGHTS = {"opening": 4.0, "width": 2.0, "rounding": 4.0, "tongue": 1.0, "effort": 0.7}
 CLASSES = {"closure": 0.5, "teeth": 0.4, "speech": 0.2}
 POSITIVE = {"closure": 2.0, "teeth": 2.0, "speech": 1.0}
 VELOCITY = 4.0
+AVERAGED = 0.997
+"""The network that is kept is a running mean of the trained one: this much of it stays at each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,7 @@ def fit(folder: Path, seed: int, steps: int, threads: int = 1) -> tuple[Network,
     random = np.random.default_rng(seed)
     examples = Examples.read(folder)
     network = Network()
+    mean = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.01)
     losses: list[float] = []
     window: list[float] = []
@@ -115,9 +119,13 @@ def fit(folder: Path, seed: int, steps: int, threads: int = 1) -> tuple[Network,
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+        stays = min(AVERAGED, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for kept, value in zip(mean.parameters(), network.parameters(), strict=True):
+                kept.lerp_(value, 1.0 - stays)
         window.append(float(loss.detach()))
         if len(window) == 100 or step == steps - 1:
             losses.append(sum(window) / len(window))
             window.clear()
             print(f"step {step + 1}: loss {losses[-1]:.4f}, {time.monotonic() - began:.0f} s", flush=True)
-    return network, losses
+    return mean.eval(), losses

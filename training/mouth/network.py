@@ -20,6 +20,7 @@ CHANNELS = 96
 HIDDEN = 176
 DENSE = 64
 KERNEL_1, KERNEL_2 = 5, 3
+DROPPED = 0.1
 
 
 class Network(nn.Module):
@@ -30,6 +31,7 @@ class Network(nn.Module):
         self.gru = nn.GRU(CHANNELS, HIDDEN, batch_first=True)
         self.dense = nn.Linear(HIDDEN, DENSE)
         self.head = nn.Linear(DENSE, len(OUTPUTS))
+        self.dropout = nn.Dropout(DROPPED)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """float32 [batch, 2 * n, MELS] → [batch, n, len(OUTPUTS)]; the last five outputs are logits.
@@ -40,8 +42,8 @@ class Network(nn.Module):
         x = nn.functional.pad(x, (KERNEL_1 - 2, 0), value=SILENCE)
         x = torch.relu(self.first(x))
         x = torch.relu(self.second(nn.functional.pad(x, (KERNEL_2 - 1, 0))))
-        x, _ = self.gru(x.transpose(1, 2))
-        told: torch.Tensor = self.head(torch.relu(self.dense(x)))
+        x, _ = self.gru(self.dropout(x.transpose(1, 2)))
+        told: torch.Tensor = self.head(torch.relu(self.dense(self.dropout(x))))
         return told
 
 
