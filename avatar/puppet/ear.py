@@ -29,7 +29,7 @@ SILENCE = np.float32(-2.0)
 OPENING, WIDTH, ROUNDING, CLOSURE, TEETH, TONGUE, SPEECH, EFFORT = range(8)
 _CLASSES = [CLOSURE, TEETH, SPEECH]
 
-SHUT_FROM, SHUT_BY = 0.6, 0.8
+SHUT_FROM, SHUT_BY = 0.45, 0.95
 """Lips meet as the network grows sure of it. Lower, and they meet where they should not; higher, too seldom."""
 BOLDNESS = 1.25
 """A network that is not sure opens the mouth less than speakers do."""
@@ -39,8 +39,12 @@ RESTING_BLOCKS = LATE_BLOCKS + 2
 """Where there is nothing to hear from one picture before until as far as the ear hears ahead, the mouth rests."""
 LEAST_OPENING = 0.03
 """Less than this is no opening: the mouth of a pause is at rest, not nearly so."""
-STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.45, 0.5, 0.5, 0.1
-"""The most that a parameter moves from one picture to the next, so that nothing pops."""
+BITE_GAP, MOST_FOR_BITE = 0.08, 0.25
+"""The gap through which teeth are seen at /f v/, in openings; and by how much more a jaw may drop for a lip at them."""
+STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.48, 0.5, 0.5, 0.1
+"""The most that a parameter moves from one picture to the next, so that nothing pops: 2% of the picture's height."""
+STEP_PARTING = 0.7
+"""And lips that were pressed together: they spring apart."""
 
 _FILTERS = mel_filters()
 
@@ -119,12 +123,15 @@ def posed(told: Floats) -> Mouth:
     shut = max(_share(closure, SHUT_FROM, SHUT_BY), dip) * _share(-teeth, -0.7, -0.4)
     opening = BOLDNESS * present * max(0.0, opening - LEAST_OPENING)
     ring = present * min(1.0, max(0.0, rounding))
+    bite = present * _share(teeth, 0.2, 0.6) * (1.0 - shut)
+    # The jaw that parts the lips so far, given what a ring and a lip at the teeth take away (lips.py, `outline`).
+    jaw = max(0.0, opening - BITE_GAP * bite) / (1.0 - 0.75 * bite) / (1.0 - 0.28 * ring)
     return Mouth(
-        jaw=min(1.0, opening / (1.0 - 0.28 * ring)) * (1.0 - shut),
+        jaw=min(1.0, jaw, opening + MOST_FOR_BITE),
         spread=present * min(1.0, max(-1.0, width)),
         rounding=ring,
         closure=present * shut,
-        lip_teeth=present * _share(teeth, 0.2, 0.6) * (1.0 - shut),
+        lip_teeth=bite,
         tongue=present * min(1.0, max(0.0, tongue)) * (1.0 - shut),
         effort=min(1.0, max(0.0, effort)) if present else 0.0,
     )
@@ -136,8 +143,9 @@ def eased(last: Mouth, goal: Mouth) -> Mouth:
     def step(old: float, new: float, most: float) -> float:
         return min(old + most, max(old - most, new))
 
-    jaw = step(last.jaw, goal.jaw, STEP_JAW)
-    parted = last.jaw * (1.0 - last.closure) + STEP_JAW
+    most = STEP_JAW + (STEP_PARTING - STEP_JAW) * last.closure
+    jaw = step(last.jaw, goal.jaw, most)
+    parted = last.jaw * (1.0 - last.closure) + most
     if jaw * (1.0 - goal.closure) > parted:
         jaw = parted / (1.0 - goal.closure)
     return Mouth(
