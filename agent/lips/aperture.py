@@ -112,7 +112,8 @@ def _pictures(path: Path) -> Iterator[tuple[float, Bytes]]:
 def _mouth(small: Bytes) -> tuple[float, float]:
     """Where pictures change in most of their steps: eyes and heads move too, but seldom or slowly. Shares of a side."""
     moved = np.abs(np.diff(small.astype(np.int16), axis=0))
-    active = moved.mean(axis=(1, 2)) > np.median(moved.mean(axis=(1, 2)))
+    amount = moved.mean(axis=(1, 2))
+    active = amount >= np.median(amount)
     usual = np.median(moved[active], axis=0).astype(np.float32)
     box = round(MOUTH[0] * COARSE), round(MOUTH[1] * COARSE)
     summed = cv2.boxFilter(usual, -1, box, borderType=cv2.BORDER_CONSTANT)

@@ -1,7 +1,7 @@
 """What a mouth does, and the seam behind which it is heard: 16 kHz speech in, one `Mouth` for each picture out.
 
-Nothing here knows how a mouth is drawn or how sound is analysed. `loudness.py` is today's listener; a trained one
-takes its place by keeping `MouthTracker`'s two promises.
+Nothing here knows how a mouth is drawn or how sound is analysed. `ear.py` is the trained listener; `loudness.py`, which
+needs no training, is what it is measured against. Others take their place by keeping `MouthTracker`'s two promises.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_the_aperture_seen_is_the_one_drawn(known: tuple[Path, list[Mouth]]) -> 
     assert np.corrcoef(seen.values_px, drawn)[0, 1] > 0.97
     p95 = np.percentile(seen.values_px, 95)
     assert max(seen.values_px[drawn < 0.5]) <= 0.1 * p95  # what is shut is seen shut ...
-    assert np.mean(seen.values_px[drawn > 5.0] > 0.1 * p95) > 0.99  # ... and what is open, open
+    assert np.mean(seen.values_px[drawn > 5.0] > 0.1 * p95) > 0.97  # ... and what is open, open
 
 
 def test_a_video_that_shows_no_rest_or_no_mouth(tmp_path: Path, known: tuple[Path, list[Mouth]]) -> None:

@@ -6,6 +6,7 @@ espeak-ng comes with the package; flite is a program that must be installed. Eve
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -117,7 +118,7 @@ def _espeak_phones(events: Sequence[tuple[int, str]], pcm: npt.NDArray[np.int16]
     for k, name in enumerate(names):
         if name and sounds(name)[0].stop and k > 0:
             first = int(starts[k] / 5)
-            last = max(0, int(starts[k - 1] / 5) + (4 if names[k - 1] else 0), first - LONGEST_CLOSURE_MS // 5)
+            last = max(0, math.ceil(starts[k - 1] / 5) + (4 if names[k - 1] else 0), first - LONGEST_CLOSURE_MS // 5)
             while first > last and level[min(first - 1, len(level) - 1)] < SILENT_DB:
                 first -= 1
             starts[k] = min(starts[k], 5.0 * first)
