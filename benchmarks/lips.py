@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -52,6 +53,7 @@ LEAST_WORST = 0.75
 LEAST_SHAPE = 0.68
 ABOVE_LOUDNESS = 0.2
 MOST_COST = 0.03
+MOST_COST_MS, MOST_LOOKAHEAD_MS = 1.0, 80
 MOST_OPEN_WITHOUT_SPEECH = 0.04
 
 
@@ -236,6 +238,7 @@ def main() -> int:
     _bounds(report, rows)
     if core:
         _conditions(report, core, new_tracker)
+        _cost(report, core[0].pcm, new_tracker)
     return report.finish()
 
 
@@ -296,6 +299,19 @@ def _conditions(report: Report, core: Sequence[Recording], new_tracker: Callable
     report.samples("without_speech", rows)
     silent = mouths(np.zeros(10 * SPEECH_RATE_HZ, np.int16), new_tracker)
     report.bound("different mouths in digital silence, less one", float(len(set(silent)) - 1), 0, "", n=len(silent))
+
+
+def _cost(report: Report, pcm: Pcm, new_tracker: Callable[[], MouthTracker]) -> None:
+    """What a picture's hearing costs, and how far ahead it hears."""
+    tracker = new_tracker()
+    costs = []
+    for start in range(0, min(len(pcm), 1000 * TICK_SPEECH_SAMPLES), TICK_SPEECH_SAMPLES):
+        began = time.thread_time_ns()
+        tracker.push(pcm[start : start + TICK_SPEECH_SAMPLES])
+        costs.append((time.thread_time_ns() - began) / 1e6)
+    report.numbers("the ear: cpu a picture", costs, "ms")
+    report.bound("the ear: cpu a picture, p50", float(np.percentile(costs, 50)), MOST_COST_MS, "ms", n=len(costs))
+    report.bound("the ear: lookahead", tracker.lookahead_ms, MOST_LOOKAHEAD_MS, "ms", n=1)
 
 
 if __name__ == "__main__":
