@@ -24,7 +24,8 @@ from training.mouth.speakers import EspeakSpeaker, Spoken, espeak_variants, flit
 OUTPUTS = ("opening", "width", "rounding", "closure", "teeth", "tongue", "speech", "effort")
 TARGET_MS = 20
 COPIES = 2
-"""Hearings of each utterance."""
+"""Hearings of each utterance; flite's are fewer and better, and get one more."""
+FLITE_KIND = "flite:"
 SPEED = 0.12
 """How much faster or slower, and so higher or lower, a hearing may be."""
 SHORTEST_TRACT, LONGEST_TRACT = 1.17, 0.86
@@ -78,7 +79,7 @@ def jobs(seed: int, amounts: Amounts) -> list[Job]:
             out.append(
                 Job(
                     texts.english(random_).split(". ")[0].split("! ")[0].split("? ")[0],
-                    f"flite:{voice}",
+                    FLITE_KIND + voice,
                     random_.randrange(2**31),
                 )
             )
@@ -95,9 +96,11 @@ def make(folder: Path, seed: int, amounts: Amounts, workers: int = 2) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = jobs(seed, amounts)
-    slices = [(folder / f"shard{k}.npz", todo[k::workers]) for k in range(workers)]
+    parts = [folder / f"part{k}.npz" for k in range(workers)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        pool.starmap(_shard, slices, chunksize=1)
+        pool.starmap(_shard, [(part, todo[k::workers]) for k, part in enumerate(parts)], chunksize=1)
+    for k, part in enumerate(parts):  # only a set that is whole is taken for one
+        part.rename(folder / f"shard{k}.npz")
 
 
 def _shard(path: Path, todo: list[Job]) -> None:
@@ -113,10 +116,10 @@ def _shard(path: Path, todo: list[Job]) -> None:
                 targets.append(np.zeros((_target_count(len(hearing)), len(OUTPUTS)), np.float16))
                 continue
             spoken = _spoken(job, espeak, rng)
-            speeds = [1.0, *rng.uniform(1 - SPEED, 1 + SPEED, COPIES - 1)]
-            for speed in (
-                speeds if job.voice.startswith("flite") is False else rng.uniform(1 - SPEED, 1 + SPEED, COPIES + 1)
-            ):
+            speeds = [1.0, *rng.uniform(1 - SPEED, 1 + SPEED, COPIES - 1)]  # as it is, and otherwise
+            if job.voice.startswith(FLITE_KIND):
+                speeds = list(rng.uniform(1 - SPEED, 1 + SPEED, COPIES + 1))
+            for speed in speeds:
                 clean = augment.resampled(spoken.pcm.astype(float), spoken.rate_hz * speed)
                 before, after = (int(seconds * SPEECH_RATE_HZ) for seconds in rng.uniform(0, 0.4, 2))
                 clean = np.pad(clean, (before, after))
@@ -135,8 +138,8 @@ def _shard(path: Path, todo: list[Job]) -> None:
 
 
 def _spoken(job: Job, espeak: EspeakSpeaker, rng: np.random.Generator) -> Spoken:
-    kind, _, voice = job.voice.rpartition(":")
-    if kind == "flite":
+    if job.voice.startswith(FLITE_KIND):
+        voice = job.voice.removeprefix(FLITE_KIND)
         return flite(job.text, voice, rng.uniform(0.75, 1.3), FLITE[voice] * rng.uniform(0.7, 1.4))
     return espeak.speak(
         job.text, job.voice, int(rng.uniform(110, 260)), int(rng.uniform(10, 90)), int(rng.uniform(20, 80))
