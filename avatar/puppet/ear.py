@@ -29,7 +29,7 @@ SILENCE = np.float32(-2.0)
 OPENING, WIDTH, ROUNDING, CLOSURE, TEETH, TONGUE, SPEECH, EFFORT = range(8)
 _CLASSES = [CLOSURE, TEETH, SPEECH]
 
-SHUT_FROM, SHUT_BY = 0.45, 0.95
+SHUT_FROM, SHUT_BY = 0.4, 0.9
 """Lips meet as the network grows sure of it. Lower, and they meet where they should not; higher, too seldom."""
 BOLDNESS = 1.25
 """A network that is not sure opens the mouth less than speakers do."""
