@@ -34,7 +34,14 @@ def mien(*arguments: str, folder: Path = ROOT, **environ: str) -> subprocess.Com
 def test_help_names_every_command() -> None:
     told = mien("--help")
     assert told.returncode == 0
-    assert re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE) == ["talk", "render", "say", "lips", "doctor", "licenses"]
+    assert re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE) == [
+        "talk",
+        "render",
+        "say",
+        "lips",
+        "doctor",
+        "licenses",
+    ]
 
 
 @pytest.mark.parametrize(
