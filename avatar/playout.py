@@ -68,6 +68,8 @@ class TickReport:
     tick: int
     late_ms: float
     segment: int | None
+    position_s: float
+    """Up to where the segment has been released; 0 without one."""
     picture: Kind
 
 
@@ -262,9 +264,13 @@ class Playout:
             own = replace(frame, sound=_led_by(tail, sound)) if tail is not None and sink in sharp else frame
             self._to_sink(sink, lambda sink=sink, own=own: sink.put(own))  # type: ignore[misc]
         if self.on_tick is not None:
-            self.on_tick(TickReport(frame.tick, late_s * 1000, segment.number if segment else None, kind))
+            self.on_tick(self._report(frame.tick, late_s, segment, kind))
         self._room.set()
         self._plan()
+
+    def _report(self, tick: int, late_s: float, segment: Segment | None, kind: Kind) -> TickReport:
+        number, taken = (segment.number, segment.taken) if segment is not None else (None, 0)
+        return TickReport(tick, late_s * 1000, number, taken / SAMPLE_RATE_HZ, kind)
 
     def close(self) -> None:
         """End every segment (as interrupted) and let go of sinks and pictures."""
