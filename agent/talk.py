@@ -7,6 +7,7 @@ conversations, while the page is already served.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
@@ -101,7 +102,7 @@ class Talk:
         self._poster = png(await asyncio.wrap_future(self._still))
         tls = (server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None
         self._runner, self.url = await serve(self._app(), server.host, server.port, tls=tls)
-        self._warm = asyncio.create_task(asyncio.to_thread(self._local.prewarm), name="prewarm")
+        self._warm = asyncio.create_task(self._prewarm(), name="prewarm")
         models = self._models({})
         self.parts = [self._face_part(), *models.describe()["parts"]]
         await models.aclose()
@@ -113,6 +114,12 @@ class Talk:
         await self._lobby.aclose()
         await self._runner.cleanup()
         await self._local.aclose()
+
+    async def _prewarm(self) -> None:
+        await asyncio.to_thread(self._local.prewarm)
+        # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through all of it
+        # again and again, and each time every conversation stands still for 100 ms and more.
+        gc.freeze()
 
     def _app(self) -> Any:
         server = self._settings.server

@@ -7,6 +7,7 @@ The browser cancels echo first; this is the second line, for microphones and bro
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 import numpy as np
@@ -104,8 +105,9 @@ def _steps(held: Pcm, pcm: Pcm) -> tuple[Pcm, list[Pcm]]:
 
 
 def _loudness(step: Pcm) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(step, dtype=np.float32))))
+    """Root mean square. Called 200 times a second: a dot product costs a quarter of numpy's mean."""
+    samples = step.astype(np.float32)
+    return math.sqrt(float(samples @ samples) / samples.size)
 
 
 def _frame(pcm: Pcm) -> rtc.AudioFrame:
