@@ -117,8 +117,8 @@ class Talk:
 
     async def _prewarm(self) -> None:
         await asyncio.to_thread(self._local.prewarm)
-        # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through all of it
-        # again and again, and each time every conversation stands still for 100 ms and more.
+        # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through it again
+        # and again, and each time every conversation stands still for 100 ms and more.
         gc.freeze()
 
     def _app(self) -> Any:
