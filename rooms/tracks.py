@@ -114,7 +114,8 @@ class PictureTrack(MediaStreamTrack):
         frame, self._next = self._next, None
         if self._origin_ms is None:
             self._origin_ms = frame.media_time_ms
-        picture = av.VideoFrame.from_ndarray(frame.picture.planes, format="yuv420p")
+        # Not a copy: a picture's planes are never written to again.
+        picture = av.VideoFrame.from_numpy_buffer(frame.picture.planes, format="yuv420p")
         picture.time_base = _VIDEO_BASE
         picture.pts = (frame.media_time_ms - self._origin_ms) * _VIDEO_CLOCK_HZ // 1000
         return picture
