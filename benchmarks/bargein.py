@@ -94,6 +94,7 @@ async def interruptions(report: Report, visit: Visit, server: Server, voices: li
     await silenced(visit)
     mouth = await calibrated(visit, lambda: tell_a_story(visit, server), 2.5 if report.quick else 5.0)
     report.facts["mouth"] = mouth.facts | {"region_px": mouth.region_px}
+    report.samples("mouth", mouth.pictures)
     rows: list[dict[str, Any]] = []
     missed: Counter[str] = Counter()
     while sum(row["audible"] for row in rows) < count and missed.total() <= max(2, count // 10):
