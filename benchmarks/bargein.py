@@ -23,6 +23,7 @@ from typing import Any
 
 from agent.speech.espeak import Espeak
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
+from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
 from benchmarks.disturbances import COUGHS, ECHO_S, coughs, own_voice
 from benchmarks.endpoint import SlowEndpoint, slow_endpoint
@@ -234,4 +235,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))
