@@ -40,16 +40,31 @@ def version() -> str:
     return importlib.metadata.version("mien")
 
 
-def run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None = None) -> None:
-    """Serve until interrupted. ``still``: the face at rest, if it is being painted already.
+def run(
+    settings: Settings,
+    *,
+    open_browser: bool,
+    still: Future[Picture] | None = None,
+    conversation: type[Conversation] = Conversation,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        still: the face at rest, if it is being painted already.
+        conversation: the kind of conversation to hold; an observer passes its own.
 
     Raises:
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
-    asyncio.run(_run(settings, open_browser=open_browser, still=still))
+    asyncio.run(_run(settings, open_browser, still, conversation))
 
 
-async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None) -> None:
+async def _run(
+    settings: Settings,
+    open_browser: bool,
+    still: Future[Picture] | None,
+    conversation: type[Conversation],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -65,7 +80,7 @@ async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture]
     # Not the loop's own handlers: they would wait for whatever holds the loop, such as imports while warming up.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, on_signal)
-    async with Talk(settings, still=still) as talk:
+    async with Talk(settings, still=still, conversation=conversation) as talk:
         print(f"Mien is at {talk.url}  (Ctrl-C ends it)", flush=True)
         for part in talk.parts:
             logger.info("%s: %s (%s)", part["part"], part["name"], part["why"])
@@ -77,8 +92,15 @@ async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture]
 class Talk:
     """The running server; an async context manager."""
 
-    def __init__(self, settings: Settings, *, still: Future[Picture] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        still: Future[Picture] | None = None,
+        conversation: type[Conversation] = Conversation,
+    ) -> None:
         self.url = ""
+        self._kind = conversation
         self._settings = settings
         self._persona: Persona = load_persona(settings.avatar.persona)
         self._face: Face = choose_face(settings.avatar, self._persona)
@@ -137,7 +159,7 @@ class Talk:
         if self._warm is not None:
             await self._warm
         renderer = await asyncio.to_thread(self._face.make, hash(session) & 0xFFFF)
-        return Conversation(
+        return self._kind(
             persona=self._persona,
             models=self._models(browser),
             renderer=renderer,

@@ -22,6 +22,7 @@ from agent.speech.espeak import Espeak
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Pcm
 from avatar.playout import Started
 from avatar.renderer import Renderer
+from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
 from benchmarks.measure import NotMeasured, first_loud
 from benchmarks.recording import EAR_BLOCK_S
@@ -198,4 +199,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))
