@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from avatar.musetalk.config import MUSETALK_V15, TINY, MuseTalkConfig, WhisperConfig
+
+Save = Callable[[dict[str, Any]], None]
+"""Takes what a task has measured so far; called whenever there is something new."""
 
 CONFIGS = {
     "full": MUSETALK_V15,
@@ -33,6 +37,10 @@ LAST = ("graphs+compiled whole",)
 """Takes minutes to compile: tried when all else has been measured."""
 
 
+KEPT = "compiled"
+"""The folder, within the scratch folder, that all tasks keep compiled kernels in."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One run.
@@ -41,6 +49,7 @@ class Settings:
         picture: width and height of the made-up identity, px.
         weights: a folder of real weights; None: random ones, made with ``seed``.
         memory_batches: how many batches the memory must stay flat over.
+        originals: a checkout of each original that is to be measured.
     """
 
     device: str
