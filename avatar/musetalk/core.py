@@ -47,6 +47,8 @@ class Options:
         compiled: `blocks`: the transformers' halves by torch.compile; `whole`: both networks (then not ``fused``).
         graphs: capture CUDA graphs, the largest batch first, over one memory pool.
         search: let cuDNN time its algorithms at start instead of choosing by rule.
+        cudnn_attention: let PyTorch choose cuDNN's attention, which it prefers on some cards; it compiles a plan for
+            each shape at each start, and nothing keeps them.
     """
 
     decoder: DecoderTier = "exact"
@@ -56,6 +58,7 @@ class Options:
     compiled: Literal["none", "blocks", "whole"] = "none"
     graphs: bool = True
     search: bool = False
+    cudnn_attention: bool = False
     batch_sizes: tuple[int, ...] = BATCH_SIZES
 
     def on(self, device: torch.device) -> Options:
@@ -100,6 +103,7 @@ class Core:
         self._copy = torch.cuda.Stream(self.device) if cuda else None
         self._slots = [Slot(self.device, max(self.options.batch_sizes)) for _ in range(IN_FLIGHT)]
         torch.backends.cudnn.benchmark = self.options.search
+        torch.backends.cuda.enable_cudnn_sdp(self.options.cudnn_attention)
         self.lanes = self._prepare_lanes()
 
     def _prepare_lanes(self) -> dict[int, Lane]:

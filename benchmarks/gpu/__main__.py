@@ -130,10 +130,10 @@ class Run:
         names = [name for name in VARIANTS if self.settings.cuda or name in ON_CPU]
         for name in names:
             if name not in LAST:
-                self.task(f"variant: {name}", "variant", name, needed_s=20)
+                self.task(f"variant: {name}", "variant", name, needed_s=20, kept_s=self._stages_s())
         layouts = [self.args.layout] if self.args.layout else self.ranked()
         if not layouts:
-            layouts = names[:2]
+            layouts = names
             print(f"no layout was measured and passed the gate; going on with {layouts[0]}", flush=True)
         layout = self.report["layout"] = layouts[0]
         for tier in ("exact", "tiny"):
@@ -154,6 +154,10 @@ class Run:
 
     def _sustained_s(self) -> float:
         return self.settings.sustain_s + self.settings.heard_s
+
+    def _stages_s(self) -> float:
+        """What the layouts leave of the budget for what matters most: both tiers in full, and a start."""
+        return 2 * (self._sustained_s() + 40) + 20 if self.settings.cuda and not self.args.only else 0.0
 
     def prepared_before(self) -> bool:
         """Whether the scratch folder holds what an earlier run prepared for the same weights."""
@@ -185,15 +189,24 @@ class Run:
                 speeds[task.removeprefix("variant: ")] = fps
         return sorted(speeds, key=lambda name: -speeds[name])
 
-    def task(self, name: str, kind: str, *arguments: str, needed_s: float, always: bool = False) -> None:
+    def task(
+        self, name: str, kind: str, *arguments: str, needed_s: float, kept_s: float = 0.0, always: bool = False
+    ) -> None:
+        """Run one task if it is wanted and there is time.
+
+        Args:
+            needed_s: less than this is not worth beginning.
+            kept_s: to be left of the budget for what comes later.
+        """
         if self.args.only and not always and not name.startswith(tuple(self.args.only.split(","))):
             return
-        left_s = self.args.budget_s - (time.monotonic() - self.began)
+        left_s = self.args.budget_s - (time.monotonic() - self.began) - kept_s
         entry = self.tasks[name] = {"state": "started"}
         if left_s < needed_s:
             entry["state"] = f"skipped: {left_s:.0f} s left of the budget, {needed_s:.0f} s needed"
         else:
             limit_s = _LIMITS_S[kind] + (self._sustained_s() if kind == "stages" else 0)
+            reports.write(self.report, self.args.out, self.name)  # should the machine be taken away meanwhile
             self._spawn(name, kind, list(arguments), min(left_s, limit_s), entry)
         reports.write(self.report, self.args.out, self.name)
         print(f"[{time.monotonic() - self.began:6.1f} s] {name}: {entry['state']} {_short(entry)}", flush=True)

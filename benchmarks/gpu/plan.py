@@ -26,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "graphs": {"fused": False},
     "plain": {"fused": False, "graphs": False, "fold_upsampling": False},
     "fused+graphs, upsampling not folded": {"fold_upsampling": False},
+    "fused+graphs+cuDNN attention": {"cudnn_attention": True},
     "fused+graphs+search": {"search": True},
     "fused+graphs+compiled blocks": {"compiled": "blocks"},
     "graphs+compiled whole": {"compiled": "whole", "fused": False, "fold_upsampling": False},

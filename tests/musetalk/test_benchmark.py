@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
     command += ["--memory-batches", "10", "--commit", "0123abc", "--scratch", str(out / "scratch")]
     command += ["--out", str(out), "--name", "run"]
     done = subprocess.run(
-        command, cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=170
+        command, cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400
     )
     return out, done
 

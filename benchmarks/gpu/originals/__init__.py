@@ -51,8 +51,6 @@ def check(name: str, path: Path) -> None:
 
 def measure(settings: Settings, save: Save, name: str, layout: str) -> None:
     """One original: ``name`` is ``musetalk`` or ``livetalking``."""
-    import torch
-
     from avatar.musetalk.reference import blank_models
     from benchmarks.gpu.originals.inputs import home_of
 
@@ -62,7 +60,6 @@ def measure(settings: Settings, save: Save, name: str, layout: str) -> None:
     os.chdir(home)
     sys.path.insert(0, path)
     blank_models(settings.shapes, "meta")  # diffusers looks about for what is installed: before anything is replaced
-    torch.backends.cudnn.benchmark = False
     out: dict[str, Any] = {"commit": commit_of(path)}
     if name == "musetalk":
         from benchmarks.gpu.originals.musetalk import musetalk

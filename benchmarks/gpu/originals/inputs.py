@@ -159,6 +159,12 @@ def half_on_cuda(settings: Settings, *modules: torch.nn.Module) -> torch.dtype:
     return dtype
 
 
+def as_torch_starts() -> None:
+    """PyTorch's own choices, which their code leaves alone and a core of ours has set."""
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_cudnn_sdp(True)
+
+
 class Tap:
     """Keeps what a module gave, so that latents can be compared; a forward hook of PyTorch's own."""
 

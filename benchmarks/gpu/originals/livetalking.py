@@ -17,7 +17,17 @@ from avatar.musetalk.core import Core
 from avatar.musetalk.demo import synthetic_speech
 from avatar.musetalk.features import FeatureStream, drain, whole_utterance
 from avatar.musetalk.fidelity import relative_l2
-from benchmarks.gpu.originals.inputs import FRAMES, Identity, Image, Ours, Tap, Unused, empty_unless_there, half_on_cuda
+from benchmarks.gpu.originals.inputs import (
+    FRAMES,
+    Identity,
+    Image,
+    Ours,
+    Tap,
+    Unused,
+    as_torch_starts,
+    empty_unless_there,
+    half_on_cuda,
+)
 from benchmarks.gpu.plan import Save, Settings
 
 
@@ -89,7 +99,7 @@ def livetalking(settings: Settings, save: Save, out: dict[str, Any], layout: str
         pictures = [avatar.paste_back_frame(faces[n], n) for n in range(FRAMES)]
     out["differences"] = ours.differences(heard, tap.close(), np.ascontiguousarray(faces[..., ::-1]), pictures)
     del ours
-    torch.backends.cudnn.benchmark = False  # their code leaves it so; a layout of ours may not
+    as_torch_starts()
     save(out)
 
     avatar.asr = whisper_asr.WhisperASR(opt, avatar, ear)

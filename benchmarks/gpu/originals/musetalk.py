@@ -21,6 +21,7 @@ from benchmarks.gpu.originals.inputs import (
     Ours,
     Tap,
     Unused,
+    as_torch_starts,
     class_within,
     empty_module,
     empty_unless_there,
@@ -100,7 +101,7 @@ def musetalk(settings: Settings, save: Save, out: dict[str, Any], layout: str) -
     rgb = np.stack(faces)[..., ::-1]
     out["differences"] = ours.differences(chunk, tap.close(), np.ascontiguousarray(rgb), pictures)
     del ours
-    torch.backends.cudnn.benchmark = False  # their code leaves it so; a layout of ours may not
+    as_torch_starts()
     save(out)
 
     loop.args.skip_save_images = True
