@@ -250,7 +250,10 @@ class Run:
         if result.exists():
             entry["result"] = json.loads(result.read_text())
         if entry["state"] != "done":
-            entry["error"] = log.read_text(errors="replace")[-3000:]
+            said = log.read_text(errors="replace")
+            for folder in (_ROOT, Path(sys.prefix), self.scratch):  # where things lie on this machine is not kept
+                said = said.replace(f"{folder}/", "")
+            entry["error"] = said[-3000:]
 
     def finish(self) -> int:
         text = reports.write(self.report, self.args.out, self.name)

@@ -30,10 +30,19 @@ TIERS: tuple[DecoderTier, ...] = ("exact", "tiny")
 _MODELS = ("unet", "vae", "whisper", "tiny_decoder")
 
 
+class NoCard(Exception):
+    """The benchmark was asked for a card that is not there."""
+
+
 def prepare(settings: Settings, save: Save) -> None:
     """Run once; later runs over the same scratch folder take what is there."""
     out: dict[str, Any] = {}
     if settings.cuda:
+        if not torch.cuda.is_available():
+            raise NoCard(
+                f"--device {settings.device}: torch {torch.__version__} finds no CUDA card here; "
+                "`--device cpu --config tiny` runs everywhere and shows that the benchmark works, not how fast it is"
+            )
         out["card"] = _card()
         save(out)
         out["ceilings"] = _ceilings()
