@@ -23,7 +23,7 @@ from benchmarks.gpu.gate import gate
 from benchmarks.gpu.plan import Settings
 from benchmarks.gpu.prepare import weights_of
 
-pytestmark = pytest.mark.media
+pytestmark = [pytest.mark.media, pytest.mark.timeout(600)]  # the whole command runs, once for all of them
 
 _ROOT = Path(__file__).resolve().parents[2]
 
