@@ -38,8 +38,10 @@ class Watched:
         self.wrong.append(f"uncaught: {error}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """One browser for these tests; each page has a context of its own. Its client runs an event loop in this thread, so
+    it must be gone when tests of other folders run theirs."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
