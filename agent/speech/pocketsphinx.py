@@ -105,10 +105,8 @@ class Listening:
             try:
                 exchange, self._exchange = self._exchange or self._begin(await self._child.open()), None
                 exchange.send(FINISH)
-                async for kind, content in exchange.frames():
-                    if kind == TEXT:
-                        answer = json.loads(content)
-                        return _whole(str(answer["text"]), self._phrases), float(answer["confidence"])
+                (answer,) = [json.loads(content) async for kind, content in exchange.frames() if kind == TEXT]
+                return _whole(str(answer["text"]), self._phrases), float(answer["confidence"])
             except ChildDied as error:
                 if attempt == 2:
                     raise SphinxError(f"pocketsphinx failed twice on one utterance: {error}") from error

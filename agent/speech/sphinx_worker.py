@@ -41,8 +41,8 @@ class Ear:
     """A decoder, with a search of its own for each list of phrases; one utterance at a time.
 
     Of the passes that begin only when the person has ended, the search through the words found (bestpath) is kept and
-    the flat one over the whole utterance (fwdflat) left out: it earns nothing. Word errors in free dictation, and
-    processor time after the end of a sentence of 2 to 3 s (mean, at 2.5 GHz):
+    the flat one over the whole utterance (fwdflat) left out: it earns nothing that can be told from chance. Word errors
+    in free dictation, and processor time after the end of a sentence of 2 to 3 s (mean, at 2.6 GHz):
 
     | | espeak (2 voices, 32 sentences) | flite (3 voices, 48 sentences) |
     | --- | --- | --- |
@@ -51,7 +51,7 @@ class Ear:
     | fwdflat alone | 42.9 %, 199 ms | 5.5 %, 121 ms |
     | neither | 48.5 %, 18 ms | 8.7 %, 19 ms |
 
-    With a grammar (6 phrases, 2 voices) none was wrong, and none of the passes takes a millisecond.
+    With a grammar (6 phrases, 2 voices) none was wrong, and the passes take a millisecond at most.
     """
 
     def __init__(self) -> None:
