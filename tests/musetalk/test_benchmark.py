@@ -19,6 +19,7 @@ pytestmark = pytest.mark.media
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(400)  # every task of it, on a CPU
 def test_the_whole_command_runs_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--config", "tiny", "--sustain-s", "0.5"]
     command += ["--memory-batches", "10", "--out", str(tmp_path), "--name", "run"]
