@@ -13,11 +13,12 @@ import logging
 import os
 import platform
 import signal
+import sys
 import threading
 import webbrowser
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.conversation import Conversation
 from agent.face import Face, choose_face, paint_ahead, png
@@ -46,8 +47,8 @@ def run(
     open_browser: bool,
     still: Future[Picture] | None = None,
     conversation: type[Conversation] = Conversation,
-) -> None:
-    """Serve until interrupted.
+) -> NoReturn:
+    """Serve until interrupted, then end the process.
 
     Args:
         still: the face at rest, if it is being painted already.
@@ -57,6 +58,11 @@ def run(
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
     asyncio.run(_run(settings, open_browser, still, conversation))
+    # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them
+    # ends in `terminate called` one time in three.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def _run(

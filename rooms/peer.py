@@ -158,7 +158,7 @@ class Peer:
                 heard = await track.recv()
                 assert isinstance(heard, av.AudioFrame), "an audio track's frames are audio"
                 for frame in resampler.resample(heard):
-                    self._on_hear(frame.to_ndarray().reshape(-1).astype(np.int16, copy=False))
+                    self._on_hear(np.frombuffer(memoryview(frame.planes[0]), np.int16, frame.samples))
         except MediaStreamError:
             pass  # the page stopped its microphone, or is gone
 
