@@ -154,7 +154,6 @@ def _talk(arguments: argparse.Namespace) -> int:
     from agent.talk import run
 
     run(settings, open_browser=not arguments.no_open, still=still)
-    return 0
 
 
 def _render(arguments: argparse.Namespace) -> int:

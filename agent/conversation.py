@@ -21,7 +21,6 @@ from livekit.agents.voice import (
     UserInputTranscribedEvent,
     UserStateChangedEvent,
 )
-from livekit.agents.voice.transcription.synchronizer import TranscriptSynchronizer
 
 from agent.metrics import Metrics
 from agent.models import Models
@@ -31,7 +30,7 @@ from agent.settings import TurnSettings
 from agent.transcript import Captions
 from agent.turns import Turn, TurnClock
 from avatar.frames import MienError, Sink
-from avatar.playout import Finished, Playout, Started
+from avatar.playout import Finished, Playout, Started, TickReport
 from avatar.renderer import Expression, Renderer
 from rooms.room import Message, Room
 
@@ -76,18 +75,18 @@ class Conversation:
         self._face = face
         self._about = about
         self._room: Room | None = None
-        self._output = PlayoutOutput()
+        self._captions = Captions(self._send)
+        self._output = PlayoutOutput(self._captions)
         self._playout = Playout(renderer, listener=self)
         self._output.bind(self._playout)
-        self._playout.on_tick = metrics.tick
+        self._playout.on_tick = self._ticked
         self._turns = TurnClock(self._turn_measured)
-        self._captions = Captions(self._send)
         self._session = _make_session(models, turn)
         self._left = asyncio.Event()
         self._greeted = False
         self._muted = False
         self._half_duplex = False
-        self._started = asyncio.Event()
+        self._started = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, room: Room) -> None:
@@ -106,12 +105,11 @@ class Conversation:
             await self._close(clock)
 
     async def _start_session(self, room: Room) -> None:
-        synchronizer = TranscriptSynchronizer(next_in_chain_audio=self._output, next_in_chain_text=self._captions)
         session = self._session
         if self._models.stt is not None:
             session.input.audio = room.microphone
-        session.output.audio = synchronizer.audio_output
-        session.output.transcription = synchronizer.text_output
+        session.output.audio = self._output
+        session.output.transcription = self._captions
         session.on("agent_state_changed", self._agent_state_changed)
         session.on("user_state_changed", self._user_state_changed)
         session.on("user_input_transcribed", self._user_transcribed)
@@ -122,7 +120,7 @@ class Conversation:
         # Synthesis keeps about as far ahead as the output takes; so a voice that is picked speaks the next sentence.
         self._models.tts.ahead_s = AHEAD_S
         await session.start(_MienAgent(self._persona.instructions, self._turns), record=False)
-        self._started.set()
+        self._started = True
         self._greet()
 
     async def _close(self, clock: asyncio.Task[None]) -> None:
@@ -182,7 +180,7 @@ class Conversation:
 
     def _greet(self) -> None:
         """Say the greeting once, when both the session and the person are there."""
-        if self._greeted or self._output.held or not self._started.is_set():
+        if self._greeted or self._output.held or not self._started:
             return
         self._greeted = True
         if self._persona.greeting:
@@ -195,7 +193,7 @@ class Conversation:
         if len(text) > CHAT_LIMIT:
             self._notice("warning", "chat_too_long", f"A message holds at most {CHAT_LIMIT} characters; yours was cut.")
             text = text[:CHAT_LIMIT]
-        if not self._started.is_set():
+        if not self._started:
             self._notice("warning", "not_ready", "The conversation is still starting; please send it again.")
             return
         self._send({"type": "caption", "role": "user", "id": number, "text": text, "final": True})
@@ -206,7 +204,7 @@ class Conversation:
         self._session.generate_reply(user_input=text)
 
     def _interrupt(self) -> None:
-        if self._started.is_set():
+        if self._started:
             self._session.interrupt(force=True)
 
     def _choose_voice(self, voice: str) -> None:
@@ -251,14 +249,11 @@ class Conversation:
         item = event.item
         if not isinstance(item, llm.ChatMessage):
             return
-        text = item.text_content or ""
-        if item.role == "user":
-            stopped_at = item.metrics.get("stopped_speaking_at")
-            if stopped_at is not None:
-                self._turns.begin(_now() - (time.time() - stopped_at))
-                self._send({"type": "caption", "role": "user", "id": item.id, "text": text, "final": True})
-        elif item.role == "assistant" and item.interrupted:
-            self._captions.cut(text)
+        stopped_at = item.metrics.get("stopped_speaking_at")
+        if item.role == "user" and stopped_at is not None:
+            self._turns.begin(_now() - (time.time() - stopped_at))
+            text = item.text_content or ""
+            self._send({"type": "caption", "role": "user", "id": item.id, "text": text, "final": True})
 
     def _error(self, event: ErrorEvent) -> None:
         self._metrics.error(type(event.source).__name__)
@@ -277,6 +272,11 @@ class Conversation:
     def on_started(self, event: Started) -> None:
         self._turns.released(event.tick, event.pushed_at, event.released_at)
         self._output.on_started(event)
+
+    def _ticked(self, report: TickReport) -> None:
+        self._metrics.tick(report)
+        if report.segment is not None:
+            self._captions.reached(report.position_s)
 
     def on_finished(self, event: Finished) -> None:
         if event.interrupted:

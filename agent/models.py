@@ -27,6 +27,7 @@ from agent.persona import Persona
 from agent.settings import Settings, SettingsError
 from agent.smalltalk import SmallTalk, clock_in
 from agent.speech import whisper
+from agent.speech.activity import OverheardVAD
 from agent.speech.chain import ChainTTS, Provider
 from agent.speech.edge import EdgeTTS
 from agent.speech.espeak import EspeakTTS
@@ -70,12 +71,13 @@ def choose_models(
     why: dict[str, str] = {}
     llm = _choose_llm(settings, persona, client, timezone, why)
     tts = _choose_tts(settings, persona, client, consented, local, edge_connector, online, why)
-    stt, fetchable = _choose_stt(settings, persona, client, local, online, why)
+    detector = OverheardVAD()
+    stt, fetchable = _choose_stt(settings, persona, client, local, online, detector, why)
     return Models(
         stt=stt,
         llm=llm,
         tts=tts,
-        vad=inference.VAD(model="silero"),
+        vad=detector,
         turn_detection=_choose_turn_detection(settings, why),
         why=why,
         llm_online=isinstance(llm, SpokenFailures) and online,
@@ -178,12 +180,14 @@ def _choose_stt(
     client: openai.AsyncClient | None,
     local: Local,
     online: bool,
+    detector: OverheardVAD,
     why: dict[str, str],
 ) -> tuple[ChainSTT | None, WhisperSTT | None]:
     """The recognizer, and whisper where it could still be fetched."""
     language = voices.base(persona.language)
     auto = settings.stt.provider == "auto"
-    last_resort = Recognizer("pocketsphinx", False, PocketsphinxSTT(local.sphinx))
+    by_sphinx = PocketsphinxSTT(local.sphinx)
+    last_resort = Recognizer("pocketsphinx", False, by_sphinx, by_sphinx.listen)
     fetched = whisper.installed() and local.whisper.fetched
     by_whisper = WhisperSTT(local.whisper, language=language)
     on_machine = Recognizer("faster-whisper", False, by_whisper) if fetched else last_resort
@@ -196,18 +200,18 @@ def _choose_stt(
                 raise SettingsError("STT_PROVIDER=openai needs OPENAI_API_KEY or OPENAI_BASE_URL: set one of them")
             why["stt"] = "OPENAI_API_KEY is set" if auto else "STT_PROVIDER=openai"
             remote = openai_plugin.STT(model=settings.openai.stt_model, language=language, client=client)
-            return ChainSTT([Recognizer("openai", online, remote), on_machine]), None
+            return ChainSTT([Recognizer("openai", online, remote), on_machine], detector), None
         case "faster-whisper":
             if not whisper.installed():
                 raise SettingsError("STT_PROVIDER=faster-whisper needs the package: pip install 'mien[whisper]'")
             if not fetched:
                 why["stt"] = "whisper's model is not downloaded yet; poor, and English only"
-                return ChainSTT([last_resort]), by_whisper
+                return ChainSTT([last_resort], detector), by_whisper
             why["stt"] = "downloaded before; runs on this machine" if auto else "STT_PROVIDER=faster-whisper"
-            return ChainSTT([on_machine, last_resort]), None
+            return ChainSTT([on_machine, last_resort], detector), None
         case "pocketsphinx":
             why["stt"] = "the last resort: poor, and English only" if auto else "STT_PROVIDER=pocketsphinx"
-            return ChainSTT([last_resort]), by_whisper if auto and whisper.installed() else None
+            return ChainSTT([last_resort], detector), by_whisper if auto and whisper.installed() else None
 
 
 def _choose_turn_detection(settings: Settings, why: dict[str, str]) -> TurnDetection:

@@ -1,7 +1,7 @@
 """Where speech leaves livekit-agents and enters the playout.
 
 In: the session's audio frames, one segment an utterance. Out: the same samples in the playout; and back to the session,
-when the first of them was released and, exactly once a segment, how much was really heard.
+when the first of them was released and, exactly once a segment, how much of sound and text was really heard.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
+from agent.transcript import Captions
 from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
 from avatar.playout import Finished, Playout, Started
 
@@ -26,14 +27,18 @@ class PlayoutOutput(io.AudioOutput):
     """The end of the session's audio chain. Make it, then the playout, then `bind` the two; whoever listens to the
     playout passes its events on to `on_started` and `on_finished`. It begins held, until
     somebody is there (`hold`).
+
+    Args:
+        captions: asked at the end of a segment for the text that was heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, captions: Captions) -> None:
         super().__init__(
             label="mien playout", capabilities=io.AudioOutputCapabilities(pause=True), sample_rate=SAMPLE_RATE_HZ
         )
         self.held = True
         """Nobody is there to hear: speech waits. The session's own pause comes on top of it."""
+        self._captions = captions
         self._paused = False
         self._playout: Playout | None = None
 
@@ -94,7 +99,10 @@ class PlayoutOutput(io.AudioOutput):
         asyncio.get_running_loop().call_later(SETTLE_S if event.interrupted else 0, self._tell_finished, event)
 
     def _tell_finished(self, event: Finished) -> None:
-        self.on_playback_finished(playback_position=event.position_s, interrupted=event.interrupted)
+        heard = self._captions.finished(event.position_s, interrupted=event.interrupted)
+        self.on_playback_finished(
+            playback_position=event.position_s, interrupted=event.interrupted, synchronized_transcript=heard
+        )
 
 
 def _mono(frame: rtc.AudioFrame) -> Pcm:

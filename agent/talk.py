@@ -7,16 +7,18 @@ conversations, while the page is already served.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
 import platform
 import signal
+import sys
 import threading
 import webbrowser
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.conversation import Conversation
 from agent.face import Face, choose_face, paint_ahead, png
@@ -39,16 +41,36 @@ def version() -> str:
     return importlib.metadata.version("mien")
 
 
-def run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None = None) -> None:
-    """Serve until interrupted. ``still``: the face at rest, if it is being painted already.
+def run(
+    settings: Settings,
+    *,
+    open_browser: bool,
+    still: Future[Picture] | None = None,
+    conversation: type[Conversation] = Conversation,
+) -> NoReturn:
+    """Serve until interrupted, then end the process.
+
+    Args:
+        still: the face at rest, if it is being painted already.
+        conversation: the kind of conversation to hold; an observer passes its own.
 
     Raises:
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
-    asyncio.run(_run(settings, open_browser=open_browser, still=still))
+    asyncio.run(_run(settings, open_browser, still, conversation))
+    # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them
+    # ends in `terminate called` one time in three.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
-async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture] | None) -> None:
+async def _run(
+    settings: Settings,
+    open_browser: bool,
+    still: Future[Picture] | None,
+    conversation: type[Conversation],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -64,7 +86,7 @@ async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture]
     # Not the loop's own handlers: they would wait for whatever holds the loop, such as imports while warming up.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, on_signal)
-    async with Talk(settings, still=still) as talk:
+    async with Talk(settings, still=still, conversation=conversation) as talk:
         print(f"Mien is at {talk.url}  (Ctrl-C ends it)", flush=True)
         for part in talk.parts:
             logger.info("%s: %s (%s)", part["part"], part["name"], part["why"])
@@ -76,8 +98,15 @@ async def _run(settings: Settings, *, open_browser: bool, still: Future[Picture]
 class Talk:
     """The running server; an async context manager."""
 
-    def __init__(self, settings: Settings, *, still: Future[Picture] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        still: Future[Picture] | None = None,
+        conversation: type[Conversation] = Conversation,
+    ) -> None:
         self.url = ""
+        self._kind = conversation
         self._settings = settings
         self._persona: Persona = load_persona(settings.avatar.persona)
         self._face: Face = choose_face(settings.avatar, self._persona)
@@ -101,7 +130,7 @@ class Talk:
         self._poster = png(await asyncio.wrap_future(self._still))
         tls = (server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None
         self._runner, self.url = await serve(self._app(), server.host, server.port, tls=tls)
-        self._warm = asyncio.create_task(asyncio.to_thread(self._local.prewarm), name="prewarm")
+        self._warm = asyncio.create_task(self._prewarm(), name="prewarm")
         models = self._models({})
         self.parts = [self._face_part(), *models.describe()["parts"]]
         await models.aclose()
@@ -113,6 +142,12 @@ class Talk:
         await self._lobby.aclose()
         await self._runner.cleanup()
         await self._local.aclose()
+
+    async def _prewarm(self) -> None:
+        await asyncio.to_thread(self._local.prewarm)
+        # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through it again
+        # and again, and each time every conversation stands still for 100 ms and more.
+        gc.freeze()
 
     def _app(self) -> Any:
         server = self._settings.server
@@ -130,7 +165,7 @@ class Talk:
         if self._warm is not None:
             await self._warm
         renderer = await asyncio.to_thread(self._face.make, hash(session) & 0xFFFF)
-        return Conversation(
+        return self._kind(
             persona=self._persona,
             models=self._models(browser),
             renderer=renderer,

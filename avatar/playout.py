@@ -22,6 +22,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Sink, SinkClosed
+from avatar.ledger import Finished as Finished
+from avatar.ledger import Ledger
 from avatar.pictures import Kind, Pictures
 from avatar.renderer import Expression, Renderer
 from avatar.segment import Segment
@@ -33,8 +35,6 @@ TICK_S = TICK_MS / 1000
 CATCH_UP_S = 0.12
 """A stall up to this long is caught up tick by tick; after a longer one the clock starts anew from now."""
 FADE_SAMPLES = SAMPLE_RATE_HZ // 100
-LEDGER_TICKS = 64
-"""How far back the primary sink's unsent sound may reach; sinks hold 60 ms, a stuck one may hold more."""
 
 T = TypeVar("T")
 
@@ -52,22 +52,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """The end of a segment; exactly one for each."""
-
-    segment: int
-    position_s: float
-    """How much of it the primary sink sent."""
-    interrupted: bool
-
-
-@dataclass(frozen=True, slots=True)
 class TickReport:
     """What one tick did, for metrics and benchmarks."""
 
     tick: int
     late_ms: float
     segment: int | None
+    position_s: float
+    """Up to where the segment has been released; 0 without one."""
     picture: Kind
 
 
@@ -77,17 +69,6 @@ class Listener(Protocol):
     def on_started(self, event: Started) -> None: ...
 
     def on_finished(self, event: Finished) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Speech:
-    """What a past tick said: `samples` of the segment, from the tick's start."""
-
-    segment: int | None
-    samples: int
-
-
-_NOTHING = _Speech(None, 0)
 
 
 class Playout:
@@ -116,9 +97,7 @@ class Playout:
         self._next_segment = 0
         self._queue: deque[Segment] = deque()
         """Segments that still have something to release, or are still open."""
-        self._draining: deque[Segment] = deque()
-        """Segments released to the end, of which the primary sink may hold a rest."""
-        self._ledger: deque[_Speech] = deque([_NOTHING], maxlen=LEDGER_TICKS)
+        self._ledger = Ledger()
         self._cut: tuple[Pcm, list[Sink]] | None = None
         """After an interruption: the fade, and the sinks that had nothing unsent to fade themselves."""
         self._last_sample = 0
@@ -137,7 +116,7 @@ class Playout:
     @property
     def speaking(self) -> bool:
         """Whether speech was released in the last tick."""
-        return self._ledger[-1].samples > 0
+        return self._ledger.speaking
 
     def attach(self, sink: Sink, *, primary: bool = False) -> None:
         """Feed this sink from the next tick on. The primary sink tells how much has been heard."""
@@ -183,7 +162,7 @@ class Playout:
         """Interrupt: from this call on nothing of what was said before is released, and every segment has ended."""
         self._generation += 1
         self.stats.interruptions += 1
-        cut = self._queue[0] if self._queue and self._ledger[-1].segment == self._queue[0].number else None
+        cut = self._queue[0] if self._queue and self._ledger.spoke_last(self._queue[0]) else None
         unsent, sharp = 0, []
         for sink in list(self._sinks):
             held = self._to_sink(sink, lambda sink=sink: sink.clear(self._generation))  # type: ignore[misc]
@@ -262,9 +241,13 @@ class Playout:
             own = replace(frame, sound=_led_by(tail, sound)) if tail is not None and sink in sharp else frame
             self._to_sink(sink, lambda sink=sink, own=own: sink.put(own))  # type: ignore[misc]
         if self.on_tick is not None:
-            self.on_tick(TickReport(frame.tick, late_s * 1000, segment.number if segment else None, kind))
+            self.on_tick(self._report(frame.tick, late_s, segment, kind))
         self._room.set()
         self._plan()
+
+    def _report(self, tick: int, late_s: float, segment: Segment | None, kind: Kind) -> TickReport:
+        number, taken = (segment.number, segment.taken) if segment is not None else (None, 0)
+        return TickReport(tick, late_s * 1000, number, taken / SAMPLE_RATE_HZ, kind)
 
     def close(self) -> None:
         """End every segment (as interrupted) and let go of sinks and pictures."""
@@ -277,14 +260,13 @@ class Playout:
 
     def _settle(self) -> None:
         """End the segments whose last sample the primary sink has sent."""
-        sent = self._tick * TICK_SAMPLES - self._unsent()
-        while self._draining and self._draining[0].released_to <= sent:
-            self._finish(self._draining.popleft(), 0)
+        for event in self._ledger.settle(self._tick * TICK_SAMPLES - self._unsent()):
+            self._finish(event)
 
     def _due(self) -> Segment | None:
         """The segment that speaks in this tick."""
         while self._queue and self._queue[0].exhausted:
-            self._draining.append(self._queue.popleft())
+            self._ledger.released(self._queue.popleft())
             self._settle()
         if self._paused or not self._queue:
             return None
@@ -305,14 +287,13 @@ class Playout:
     def _speech(self, segment: Segment) -> Pcm:
         """The segment's next 40 ms; silence fills up its last tick."""
         taken = segment.take_tick()
-        segment.released_to = self._tick * TICK_SAMPLES + taken.size
         sound = np.zeros(TICK_SAMPLES, np.int16)
         sound[: taken.size] = taken
         if self._fade_in:
             sound[:FADE_SAMPLES] = _ramped(sound[:FADE_SAMPLES], 0, 1)
         self._fade_in = False
         self._last_sample = int(sound[-1])
-        self._ledger.append(_Speech(segment.number, taken.size))
+        self._ledger.speech(segment, self._tick, taken.size)
         return sound
 
     def _silence(self) -> Pcm:
@@ -322,7 +303,7 @@ class Playout:
             # The position does not move, so what fades out here is heard again, faded in, when speech goes on.
             self._fade_in = True
             sound = _led_by(self._fade_out(self._queue[0]), sound)
-        self._ledger.append(_NOTHING)
+        self._ledger.silence()
         return sound
 
     def _fade_out(self, segment: Segment | None) -> Pcm:
@@ -335,7 +316,7 @@ class Playout:
     def _plan(self) -> None:
         self._pictures.plan(self._tick, self._queue, paused=self._paused)
 
-    # -- how much was heard
+    # -- segments
 
     def _open(self) -> Segment:
         segment = Segment(self._next_segment)
@@ -346,45 +327,29 @@ class Playout:
 
     def _end_all(self, unsent: int) -> None:
         """End all segments; of the last ``unsent`` samples released nothing was heard."""
-        missing: dict[int | None, int] = {}
-        for speech in reversed(self._ledger):
-            if unsent <= 0:
-                break
-            held = min(unsent, TICK_SAMPLES)
-            unheard = max(0, speech.samples - (TICK_SAMPLES - held))
-            missing[speech.segment] = missing.get(speech.segment, 0) + unheard
-            unsent -= held
-        ended = [*self._draining, *self._queue]
-        self._draining.clear()
+        events = self._ledger.cut(self._queue, unsent)
         self._queue.clear()
-        self._ledger.append(_NOTHING)
         self._fade_in = False
         self._last_sample = 0
         self._pictures.cleared(self._generation)
         self._room.set()
-        for segment in ended:
-            self._finish(segment, missing.get(segment.number, 0))
+        for event in events:
+            self._finish(event)
 
     def _take_back(self) -> None:
         """Silence what the primary sink has not sent, and keep the ticks that it was part of for the resume."""
         segment = self._queue[0] if self._queue else None
         unsent = self._unsent()
-        if segment is None or not unsent or self._ledger[-1].segment != segment.number:
+        if segment is None or not unsent or not self._ledger.spoke_last(segment):
             return
         for sink in list(self._sinks):
             self._to_sink(sink, lambda sink=sink: sink.clear(self._generation))  # type: ignore[misc]
-        for place in range(1, -(-unsent // TICK_SAMPLES) + 1):
-            if place > len(self._ledger) or self._ledger[-place].segment != segment.number:
-                break
-            self._ledger[-place] = _NOTHING
-            segment.give_back()
+        self._ledger.take_back(segment, unsent)
         self._fade_in = True
 
-    def _finish(self, segment: Segment, unheard: int) -> None:
-        played = segment.taken - unheard
-        interrupted = not segment.ended or played < segment.pushed
+    def _finish(self, event: Finished) -> None:
         if self._listener is not None:
-            self._listener.on_finished(Finished(segment.number, played / SAMPLE_RATE_HZ, interrupted))
+            self._listener.on_finished(event)
 
     # -- the sinks
 

@@ -28,7 +28,7 @@ class Segment:
         self.taken = 0
         """Samples that were released."""
         self.released_to = 0
-        """Where its last sample released stands on the media time line, in samples; set by the playout."""
+        """Where its last sample released stands on the media time line, in samples; set by the ledger."""
         self.pushed_at = 0.0
         """When its first sample came."""
         self.ready_at = 0.0

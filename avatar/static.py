@@ -6,7 +6,6 @@ In: a picture, or an image file. Out: that picture, whenever the contract lets a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.frames import Pcm, Picture
 from avatar.puppet.look import Look
 from avatar.puppet.motion import AT_REST
 from avatar.puppet.mouth import REST
 from avatar.puppet.rig import Rig
 from avatar.renderer import Expression, RendererError, Shot
+from avatar.waiting import Answer, Waiting
 
 LARGEST_FILE_BYTES = 20 * 1024 * 1024
 LARGEST_SIDE_PX = 8192
-START_GRACE_MS = 120
-
-Answer = asyncio.Future[Picture]
 
 
 def still_from_puppet(look: Mapping[str, Any], size_px: int) -> Picture:
@@ -87,98 +84,33 @@ def _stated_size(content: bytes) -> tuple[int, int]:
 class StaticRenderer:
     """Shows one picture. It keeps the contract of pictures that wait for their audio, though it never hears it."""
 
+    name = "static"
+    lookahead_ms = 0.0
+    lead_ticks = 1
+    start_ticks = 0
+    start_grace_ms = 120
+
     def __init__(self, picture: Picture) -> None:
-        self._picture = picture
-        self._samples: dict[int, int] = {}
-        self._ended: set[int] = set()
-        self._cleared = -1
-        self._waiting: list[tuple[Shot, Answer]] = []
-        self._closed = False
-
-    @property
-    def name(self) -> str:
-        return "static"
-
-    @property
-    def width(self) -> int:
-        return self._picture.width
-
-    @property
-    def height(self) -> int:
-        return self._picture.height
-
-    @property
-    def lookahead_ms(self) -> float:
-        return 0.0
-
-    @property
-    def lead_ticks(self) -> int:
-        return 1
-
-    @property
-    def start_ticks(self) -> int:
-        return 0
-
-    @property
-    def start_grace_ms(self) -> int:
-        return START_GRACE_MS
-
-    @property
-    def still(self) -> Picture:
-        return self._picture
+        self.still = picture
+        self.width, self.height = picture.width, picture.height
+        self._waiting = Waiting(self.lookahead_ms)
 
     def push(self, segment: int, pcm: Pcm) -> None:
-        if segment <= self._cleared:
-            return  # what was cleared stays cleared, however late its audio comes
-        if segment in self._ended:
-            raise RendererError(f"segment {segment} has ended: push its audio before, or to a later segment")
-        self._samples[segment] = self._samples.get(segment, 0) + len(pcm)
-        self._answer_what_is_ready()
+        if self._waiting.push(segment, len(pcm)):
+            self._waiting.serve()
 
     def end(self, segment: int) -> None:
-        if segment <= self._cleared:
-            return
-        self._samples.setdefault(segment, 0)
-        self._ended.add(segment)
-        self._answer_what_is_ready()
+        if self._waiting.end(segment):
+            self._waiting.serve()
 
     def clear(self, generation: int) -> None:
-        self._cleared = max(self._samples, default=self._cleared)
-        self._samples.clear()
-        self._ended.clear()
-        for _, answer in self._waiting:
-            answer.cancel()
         self._waiting.clear()
 
     def express(self, expression: Expression, tick: int) -> None:
         """A still has one expression."""
 
     def request(self, shot: Shot) -> Answer:
-        answer: Answer = asyncio.get_running_loop().create_future()
-        if self._closed:
-            answer.cancel()
-        elif shot.segment is None:
-            answer.set_result(self._picture)
-        else:
-            for older in [known for known in self._samples if known < shot.segment]:
-                del self._samples[older]
-                self._ended.discard(older)
-            self._waiting.append((shot, answer))
-            self._answer_what_is_ready()
-        return answer
+        return self._waiting.request(shot, lambda answer: answer.set_result(self.still))
 
     async def aclose(self) -> None:
-        self._closed = True
-        self.clear(0)
-
-    def _answer_what_is_ready(self) -> None:
-        waiting = [(shot, answer) for shot, answer in self._waiting if not answer.done()]
-        self._waiting.clear()
-        for shot, answer in waiting:
-            segment = shot.segment
-            if segment is None or segment not in self._samples:
-                answer.set_exception(RendererError(f"segment {segment} is not known: push its audio first"))
-            elif segment in self._ended or self._samples[segment] >= TICK_SPEECH_SAMPLES * (shot.n + 1):
-                answer.set_result(self._picture)
-            else:
-                self._waiting.append((shot, answer))
+        self._waiting.close()

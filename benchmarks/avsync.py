@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
 from benchmarks.flash import CONTROL_MS, FlashRenderer, utterance
 from benchmarks.measure import NotMeasured, onsets, pairs, percentile, recovered, slope_with_interval
@@ -141,4 +142,4 @@ def _facts(visit: Visit, stage: Stage, statistics: dict[str, Any]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))

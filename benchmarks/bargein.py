@@ -23,6 +23,7 @@ from typing import Any
 
 from agent.speech.espeak import Espeak
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
+from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
 from benchmarks.disturbances import COUGHS, ECHO_S, coughs, own_voice
 from benchmarks.endpoint import SlowEndpoint, slow_endpoint
@@ -94,6 +95,7 @@ async def interruptions(report: Report, visit: Visit, server: Server, voices: li
     await silenced(visit)
     mouth = await calibrated(visit, lambda: tell_a_story(visit, server), 2.5 if report.quick else 5.0)
     report.facts["mouth"] = mouth.facts | {"region_px": mouth.region_px}
+    report.samples("mouth", mouth.pictures)
     rows: list[dict[str, Any]] = []
     missed: Counter[str] = Counter()
     while sum(row["audible"] for row in rows) < count and missed.total() <= max(2, count // 10):
@@ -233,4 +235,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -18,8 +19,8 @@ from playwright.async_api import Page, async_playwright
 
 from avatar.frames import Pcm
 from benchmarks.recording import Event, Recording
+from benchmarks.report import ROOT
 
-EXECUTABLE = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox",
     "--allow-loopback-in-peer-connection",
@@ -45,6 +46,18 @@ _FOLLOW = """() => {
 VIDEO = "document.querySelector('mien-avatar').shadowRoot.querySelector('video')"
 """The page's one media element, in JavaScript."""
 _ATTEND = f"() => window.bench.attend({VIDEO})"
+
+
+def executable() -> str:
+    """Path of the Chromium to use: the one that scripts/chromium finds.
+
+    Raises:
+        RuntimeError: there is none; says what to do.
+    """
+    found = subprocess.run([ROOT / "scripts" / "chromium", "--find"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise RuntimeError(found.stderr.strip())
+    return found.stdout.strip()
 
 
 class Visit:
@@ -147,7 +160,7 @@ class Visit:
 async def chromium() -> AsyncIterator[Visit]:
     """A fresh browser with one empty page, recording once it has met somebody."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=EXECUTABLE, args=list(FLAGS))
+        browser = await playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
         try:
             # The meter is a worklet from a blob, which the page's own policy rightly refuses.
             context = await browser.new_context(bypass_csp=True, viewport={"width": 900, "height": 800})

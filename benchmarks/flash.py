@@ -7,12 +7,11 @@ draws the flash of a beep that comes two ticks later, which makes the sound 80 m
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, TICK_SPEECH_SAMPLES, Pcm, Picture
 from avatar.renderer import Expression, Shot
+from avatar.waiting import Answer, Waiting
 
 SIZE_PX = 512
 BEEP_HZ = 1000
@@ -57,48 +56,31 @@ class FlashRenderer:
         self.still = _plain(_BLACK)
         self._white = _plain(_WHITE)
         self._heard: dict[int, list[Pcm]] = {}
-        self._ended: set[int] = set()
-        self._waiting: list[tuple[Shot, asyncio.Future[Picture]]] = []
+        self._waiting = Waiting(self.lookahead_ms)
 
     def push(self, segment: int, pcm: Pcm) -> None:
-        self._heard.setdefault(segment, []).append(pcm)
-        self._answer()
+        if self._waiting.push(segment, pcm.size):
+            self._heard.setdefault(segment, []).append(pcm)
+            self._waiting.serve()
 
     def end(self, segment: int) -> None:
-        self._ended.add(segment)
-        self._answer()
+        if self._waiting.end(segment):
+            self._waiting.serve()
 
     def clear(self, generation: int) -> None:
-        for _, future in self._waiting:
-            future.cancel()
         self._waiting.clear()
         self._heard.clear()
-        self._ended.clear()
 
     def express(self, expression: Expression, tick: int) -> None:
-        pass
+        """Black and white are all it has."""
 
-    def request(self, shot: Shot) -> asyncio.Future[Picture]:
-        future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-        self._waiting.append((shot, future))
-        self._answer()
-        return future
+    def request(self, shot: Shot) -> Answer:
+        return self._waiting.request(
+            shot, lambda answer: answer.set_result(self._white if self._beeps(shot) else self.still)
+        )
 
     async def aclose(self) -> None:
-        self.clear(0)
-
-    def _answer(self) -> None:
-        waiting = [(shot, future) for shot, future in self._waiting if not future.done()]
-        self._waiting = [(shot, future) for shot, future in waiting if not self._ready(shot)]
-        for shot, future in waiting:
-            if self._ready(shot):
-                future.set_result(self._white if self._beeps(shot) else self.still)
-
-    def _ready(self, shot: Shot) -> bool:
-        if shot.segment is None or shot.segment in self._ended:
-            return True
-        samples = sum(pcm.size for pcm in self._heard.get(shot.segment, []))
-        return samples >= (shot.n + 1 + CONTROL_TICKS) * TICK_SPEECH_SAMPLES
+        self._waiting.close()
 
     def _beeps(self, shot: Shot) -> bool:
         """Whether the picture's own sound is loud; of an early segment, the sound two ticks later."""

@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float64]
 
 REST_SHARE = 0.05
 """Next to none: this share of the hole of an open mouth."""
+HOLE_SHARE = 0.005
+"""Of the region's area: no mouth that is worth watching opens less."""
 
 
 class NotMeasured(Exception):
@@ -148,19 +150,26 @@ def falls_silent(levels: Array, start: int, *, threshold: float, quiet: int) -> 
 
 
 def moving_box(idle: Array, speech: Array, size: tuple[int, int]) -> tuple[int, int]:
-    """Where speech moves the picture most: the corner (row, column) of the box of this size whose variance it raises
-    the most. A nodding head moves thin edges all over the picture, a mouth one dense patch.
+    """Where speech moves the picture most: the corner (row, column) of the box of this size that it enlivens the most.
+
+    A mouth that speaks changes from almost every picture to the next; a head that sways is slow, and a blink is rare.
 
     Args:
-        idle, speech: pictures, [n, rows, columns].
+        idle, speech: pictures in their order, [n, rows, columns].
         size: of the box, (rows, columns).
     """
-    gain = np.maximum(speech.var(axis=0) - idle.var(axis=0), 0)
+    gain = np.maximum(_liveliness(speech) - _liveliness(idle), 0)
     if not gain.any():
         raise NotMeasured("no pixel moves more in speech than at rest")
     sums = np.lib.stride_tricks.sliding_window_view(gain, size).sum(axis=(2, 3))
     row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
     return int(row), int(column)
+
+
+def _liveliness(pictures: Array) -> Array:
+    """How much each pixel changes from one picture to the next, in all but its quickest quarter, [rows, columns]."""
+    change: Array = np.percentile(np.abs(np.diff(pictures, axis=0)), 75, axis=0)
+    return change
 
 
 def dark_holes(pictures: npt.NDArray[np.uint8], level: int) -> Array:
@@ -184,21 +193,26 @@ def dark_holes(pictures: npt.NDArray[np.uint8], level: int) -> Array:
 
 
 def hole_level(rest: npt.NDArray[np.uint8], speech: npt.NDArray[np.uint8]) -> int:
-    """The level at which an open mouth stands out: of the levels at which rest has next to no hole, the one at which
-    those of speech are the largest (their 90th percentile).
+    """The level at which an open mouth stands out: speech has large holes (90th percentile) and rest next to none.
+
+    That holds for a range of levels, from the inside of the mouth up to the lips; the highest of the longest range is
+    taken, where the hole is all of the open mouth. A level by itself is chance: hair or lips just reach the rim there.
 
     Raises:
         NotMeasured: at no level has speech large holes and rest none.
     """
-    found: dict[int, float] = {}
+    smallest = HOLE_SHARE * rest[0].size
+    ranges: list[list[int]] = [[]]
     for level in range(20, 130, 5):
         speaking = percentile(list(dark_holes(speech, level)), 90)
-        if dark_holes(rest, level).max() <= REST_SHARE * speaking:
-            found[level] = speaking
-    best = max(found, key=lambda level: found[level], default=0)
-    if not best or not found[best]:
+        if speaking >= smallest and dark_holes(rest, level).max() <= REST_SHARE * speaking:
+            ranges[-1].append(level)
+        else:
+            ranges.append([])
+    found = max(ranges, key=len)
+    if not found:
         raise NotMeasured("in speech there is no dark hole that rest has not: no mouth opens in this region")
-    return best
+    return found[-1]
 
 
 def stays_below(times: Array, values: Array, start: float, *, threshold: float, hold: float) -> float | None:

@@ -1,7 +1,7 @@
 """The server of `mien talk` with an observer: what happened in its conversations, and when, as JSON lines on stdout.
 
 In: the settings of the environment. Out: the address, then events ``{"e": …, "at": monotonic seconds, …}``. Everything
-that is measured is the real thing, used as it stands: lobby, conversation, models, renderer, playout, room, page. The
+that is measured is the real thing, used as it stands: server, conversation, models, renderer, playout, room, page. The
 observer sits around their public ends: the room and the renderer that a conversation is given, and the two calls by
 which its playout tells it of starts and ends.
 
@@ -21,10 +21,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,18 +30,11 @@ from livekit import rtc
 from livekit.agents.voice import io
 
 from agent.conversation import Conversation
-from agent.face import choose_face, png
-from agent.lobby import Lobby
-from agent.metrics import Metrics
-from agent.models import Local, choose_models
-from agent.persona import load_persona
-from agent.settings import Settings, load_settings
-from agent.talk import DISCLOSURE, version
+from agent.settings import load_settings
+from agent.talk import run
 from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
 from avatar.playout import Finished, Started
 from avatar.renderer import Expression, Renderer, Shot
-from rooms.http import Guard, Service, make_app, serve
-from rooms.peer import offer_media_on
 from rooms.room import Message, Room
 
 TOLD = ("state", "user_state", "turn", "caption")
@@ -192,9 +183,9 @@ class ObservedRenderer:
 class ObservedConversation(Conversation):
     """The conversation itself; its playout's events are told before it acts on them."""
 
-    def __init__(self, *, renderer: ObservedRenderer, **parts: Any) -> None:
-        super().__init__(renderer=renderer, **parts)
-        self._observed = renderer
+    def __init__(self, *, renderer: Renderer, **parts: Any) -> None:
+        self._observed = ObservedRenderer(renderer)
+        super().__init__(renderer=self._observed, **parts)
         self._awaited: Started | None = None
 
     async def run(self, room: Room) -> None:
@@ -222,59 +213,5 @@ class ObservedConversation(Conversation):
             self._awaited = None
 
 
-async def observe(settings: Settings) -> None:
-    """Serve until interrupted."""
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    server = settings.server
-    offer_media_on(server.ice_addresses)
-    persona = load_persona(settings.avatar.persona)
-    face, metrics, local = choose_face(settings.avatar, persona), Metrics(), Local(settings)
-    await asyncio.to_thread(local.prewarm)
-    first = await asyncio.to_thread(face.make)
-    poster = png(first.still)
-    await first.aclose()
-
-    async def make(session: str, browser: Mapping[str, Any]) -> Conversation:
-        renderer = ObservedRenderer(await asyncio.to_thread(face.make))
-        return ObservedConversation(
-            persona=persona,
-            models=choose_models(settings, persona, local=local),
-            renderer=renderer,
-            turn=settings.turn,
-            metrics=metrics,
-            face={"part": "renderer", "name": face.backend, "why": face.why, "online": False},
-            about={"session": session, "version": version()},
-        )
-
-    lobby = Lobby(make, max_sessions=server.max_sessions, ice_servers=server.ice_servers, metrics=metrics)
-    config = {
-        "mode": "embedded",
-        "persona": {"name": persona.name, "language": persona.language, "greeting": persona.greeting},
-        "ice_servers": [],
-        "auth": False,
-        "version": version(),
-        "disclosure": DISCLOSURE,
-    }
-    service = Service(
-        config=lambda authorized: config,
-        offer=lobby.offer,
-        health=lambda: {"status": "ok"},
-        metrics=metrics.exposition,
-        poster=lambda: poster,
-    )
-    runner, url = await serve(make_app(service, Guard(True, None, ())), server.host, server.port)
-    print(f"observed at {url}", flush=True)
-    try:
-        await stop.wait()
-    finally:
-        await lobby.aclose()
-        await runner.cleanup()
-        await local.aclose()
-
-
 if __name__ == "__main__":
-    asyncio.run(observe(load_settings(os.environ)))
-    sys.stdout.flush()
-    os._exit(0)  # a peer's decoder thread must not hold a benchmark
+    run(load_settings(os.environ), open_browser=False, conversation=ObservedConversation)

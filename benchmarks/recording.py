@@ -12,7 +12,7 @@ output latency that the browser states. *Shown*: the browser's expected display 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,3 +170,16 @@ class Recording:
         frame = max(0, int(np.searchsorted(times, at, side="right")) - 1)
         within = int(np.ceil(max(0.0, at - times[frame]) / self._heard[frame][1] * EAR_BLOCKS - 1e-6))
         return frame * EAR_BLOCKS + min(within, EAR_BLOCKS)
+
+    def loudest_around(self, times: Sequence[float], before_s: float, after_s: float) -> Array:
+        """The highest peak that was heard around each of these times, [n]; NaN where not all of it was recorded."""
+        if not self._heard:
+            return np.full(len(times), np.nan)
+        stamps = np.array([at for at, _ in self._heard]) + self.output_latency_s + self.clock.offset
+        frames = np.concatenate(self._peaks).reshape(-1, EAR_BLOCKS).max(axis=1).astype(np.float64)
+        asked = np.asarray(times, np.float64)
+        first = np.searchsorted(stamps, asked - before_s, side="right") - 1
+        last = np.searchsorted(stamps, asked + after_s, side="right")
+        known = (first >= 0) & (last < stamps.size)
+        spans = zip(first, last, known, strict=True)
+        return np.array([frames[start:end].max() if whole else np.nan for start, end, whole in spans])

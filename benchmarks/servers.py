@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.children import tied
 from benchmarks.measure import NotMeasured
 from benchmarks.report import ROOT
 
@@ -80,6 +81,8 @@ async def serving(
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *options, cwd=ROOT, env=clean | LOOPBACK | dict(environment or {}),
             stdin=pipe, stdout=pipe, stderr=log, limit=1 << 20,
+            # Ctrl-C is for the benchmark, which then ends its children in order; when it cannot, they are killed.
+            process_group=0, preexec_fn=tied(),
         )  # fmt: skip
     assert child.stdout is not None
     assert child.stdin is not None

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.children import run
 from benchmarks.measure import NotMeasured, share_above
 from benchmarks.report import Report, arguments
 from benchmarks.servers import Server, serving
@@ -191,4 +192,4 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))

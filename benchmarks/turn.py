@@ -22,6 +22,7 @@ from agent.speech.espeak import Espeak
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Pcm
 from avatar.playout import Started
 from avatar.renderer import Renderer
+from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
 from benchmarks.measure import NotMeasured, first_loud
 from benchmarks.recording import EAR_BLOCK_S
@@ -38,6 +39,7 @@ GAP_S = 0.25
 LOUD = 0.005
 """Peak of full scale; the decoded silence of the avatar is far below it."""
 ANSWER_S = 12.0
+HEARD_S = 5.0
 QUIET_S = 0.8
 
 
@@ -155,12 +157,15 @@ async def _ask(visit: Visit, server: Server, text: str, sound: Pcm) -> dict[str,
     turn = await visit.event(mark, "turn", ANSWER_S)
     if turn is None:
         return None
-    await asyncio.sleep(1)
-    await visit.take()
     recording = visit.recording
-    began = recording.handed_on(recording.mic_block(start))
-    ended = recording.handed_on(recording.mic_block(start + sound.size))
-    block = first_loud(recording.played, recording.block_heard_at(ended), threshold=LOUD)
+    block = None
+    deadline = time.monotonic() + HEARD_S
+    while block is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+        await visit.take()
+        began = recording.handed_on(recording.mic_block(start))
+        ended = recording.handed_on(recording.mic_block(start + sound.size))
+        block = first_loud(recording.played, recording.block_heard_at(ended), threshold=LOUD)
     session = [event for event in server.seen("mic", began) if event["sound"]]
     packets = server.seen("packet", ended)
     if block is None or not session or not packets:
@@ -198,4 +203,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(run(main))

@@ -6,15 +6,12 @@ It outlives its peer: when the connection breaks, the room is kept for a while a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rooms.microphone import Microphone
 from rooms.peer import Peer
 from rooms.room import Message, Presence
-
-logger = logging.getLogger(__name__)
 
 LINGER_S = 30.0
 """How long a room waits for its person to come back."""
@@ -31,10 +28,10 @@ class EmbeddedRoom:
         self._presence = presence
         self._ice_servers = ice_servers
         self._peer: Peer | None = None
-        self._joined = False
+        self._joined: Peer | None = None
+        """The peer whose sink the presence was given and has not lost yet."""
         self._left = False
         self._waiting: asyncio.TimerHandle | None = None
-        self._closing: set[asyncio.Task[None]] = set()
 
     async def answer(self, sdp: str) -> str:
         """Let a page in, the first time or again; an older peer of this room gives way.
@@ -73,8 +70,6 @@ class EmbeddedRoom:
         self.microphone.close()
         if self._peer is not None:
             await self._peer.aclose()
-        for task in list(self._closing):
-            await task
 
     # -- what the peer tells
 
@@ -93,14 +88,23 @@ class EmbeddedRoom:
             return
         if self._waiting is not None:
             self._waiting.cancel()
-        self._joined = True
+        # An older peer may still be closing: told after this, its loss would pass for the newer one's.
+        self._lost()
+        self._joined = peer
         self._presence.on_joined(peer.sink)
 
     def _closed(self, peer: Peer) -> None:
-        self._presence.on_lost(peer.sink)
+        if peer is self._joined:
+            self._lost()
         if peer is self._peer:
             self._peer = None
             self._wait(LINGER_S)
+
+    def _lost(self) -> None:
+        """Tell of the joined peer's loss, once; of a peer that never joined there is nothing to tell."""
+        if self._joined is not None:
+            sink, self._joined = self._joined.sink, None
+            self._presence.on_lost(sink)
 
     def _wait(self, seconds: float) -> None:
         if self._waiting is not None:

@@ -7,7 +7,9 @@ The browser cancels echo first; this is the second line, for microphones and bro
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from livekit import rtc
@@ -28,6 +30,8 @@ _ECHO_BELOW = 10 ** (-15 / 20)
 interrupts. A person speaking into the microphone is louder than that."""
 _OPEN_STEPS = 25
 """Once a voice is heard over the avatar's, its quieter parts are heard too, for 250 ms."""
+_SENT_PACKETS = 25
+"""Half a second: without a microphone nobody asks for what was sent."""
 _QUIET_STEPS = 200
 """The canceller rests when nothing has been played for two seconds; it costs some percent of a core."""
 
@@ -45,6 +49,7 @@ class Microphone(io.AudioInput):
         self._echo = rtc.AudioProcessingModule(echo_cancellation=True, high_pass_filter=True)
         self._near: Pcm = np.zeros(0, np.int16)
         self._far: Pcm = np.zeros(0, np.int16)
+        self._sent: deque[Pcm] = deque(maxlen=_SENT_PACKETS)
         self._out: list[Pcm] = []
         self._played: deque[float] = deque(maxlen=_ECHO_STEPS)
         """How loud each of the last steps played was."""
@@ -53,19 +58,12 @@ class Microphone(io.AudioInput):
 
     def played(self, pcm: Pcm) -> None:
         """What is being sent to the person's loudspeaker: int16 [n] at 48 kHz."""
-        # A plain mean is filter enough for a reference: speech has little above 8 kHz that could fold back.
-        whole = pcm[: pcm.size - pcm.size % _FACTOR].reshape(-1, _FACTOR)
-        self._far, steps = _steps(self._far, whole.mean(axis=1).astype(np.int16))
-        for step in steps:
-            loudness = _loudness(step)
-            self._played.append(loudness)
-            self._quiet_steps = 0 if loudness > 0 else self._quiet_steps + 1
-            if self._quiet_steps < _QUIET_STEPS:
-                self._echo.process_reverse_stream(_frame(step))
+        self._sent.append(pcm)
 
     def hear(self, pcm: Pcm) -> None:
         """What their microphone took up: int16 [n] at 16 kHz."""
-        self._near, steps = _steps(self._near, pcm)
+        self._follow()
+        self._near, steps = _steps(self._near, pcm, _STEP)
         for step in steps:
             self._out.append(np.zeros_like(step) if self.held else self._without_echo(step))
             if len(self._out) == _FRAME_STEPS:
@@ -76,6 +74,25 @@ class Microphone(io.AudioInput):
     def close(self) -> None:
         self._closed = True
         self._came.set()
+
+    def _follow(self) -> None:
+        """Show the canceller what was sent since the last time.
+
+        There is time until the echo comes back. Done for each packet as it is sent, it cost three times as much: every
+        call started cold.
+        """
+        if not self._sent:
+            return
+        self._far, steps = _steps(self._far, np.concatenate(self._sent), _STEP * _FACTOR)
+        self._sent.clear()
+        for step in steps:
+            # A plain mean is filter enough for a reference: speech has little above 8 kHz that could fold back.
+            far = (step.reshape(_STEP, _FACTOR).sum(axis=1, dtype=np.int32) // _FACTOR).astype(np.int16)
+            loudness = _loudness(far)
+            self._played.append(loudness)
+            self._quiet_steps = 0 if loudness > 0 else self._quiet_steps + 1
+            if self._quiet_steps < _QUIET_STEPS:
+                self._echo.process_reverse_stream(_frame(far))
 
     def _without_echo(self, step: Pcm) -> Pcm:
         if self._quiet_steps >= _QUIET_STEPS:
@@ -96,16 +113,17 @@ class Microphone(io.AudioInput):
         return self._frames.popleft()
 
 
-def _steps(held: Pcm, pcm: Pcm) -> tuple[Pcm, list[Pcm]]:
-    """What is left over, and the whole steps of 10 ms."""
+def _steps(held: Pcm, pcm: Pcm, size: int) -> tuple[Pcm, Sequence[Pcm]]:
+    """What is left over, and the whole steps."""
     held = np.concatenate([held, pcm])
-    whole = held.size - held.size % _STEP
-    return held[whole:], [held[at : at + _STEP] for at in range(0, whole, _STEP)]
+    whole = held.size - held.size % size
+    return held[whole:], list(held[:whole].reshape(-1, size))
 
 
 def _loudness(step: Pcm) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(np.square(step, dtype=np.float32))))
+    """Root mean square. Called 200 times a second: a dot product costs a quarter of numpy's mean."""
+    samples = step.astype(np.float32)
+    return math.sqrt(float(samples @ samples) / samples.size)
 
 
 def _frame(pcm: Pcm) -> rtc.AudioFrame:

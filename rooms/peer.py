@@ -23,12 +23,13 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.codecs import vpx
+from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from avatar.frames import SPEECH_RATE_HZ, MienError, Pcm
 from rooms.room import Message
 from rooms.tracks import PeerSink
+from rooms.vp8 import PictureEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,6 @@ CLOSE_S = 1.5
 ANSWER_S = 8.0
 MESSAGE_LIMIT = 64 * 1024
 BUFFERED_LIMIT = 1 << 20
-
-# aiortc's encoder begins at 0.5 Mb/s, which shows as grey blocks until the browser's estimate comes; it has no option.
-vpx.DEFAULT_BITRATE = 1_000_000
 
 _machine_addresses = ice.get_host_addresses
 
@@ -97,7 +95,7 @@ class Peer:
         """
         connection = self._connection
         connection.addTrack(self.sink.sound)
-        connection.addTrack(self.sink.picture)
+        _encode_with(connection.addTrack(self.sink.picture), PictureEncoder())
         video = next(t for t in connection.getTransceivers() if t.kind == "video")
         # Before the offer is applied, or the preference is ignored. VP8 costs a CPU a fifth of what H.264 does here.
         capabilities = RTCRtpSender.getCapabilities("video").codecs
@@ -160,7 +158,7 @@ class Peer:
                 heard = await track.recv()
                 assert isinstance(heard, av.AudioFrame), "an audio track's frames are audio"
                 for frame in resampler.resample(heard):
-                    self._on_hear(frame.to_ndarray().reshape(-1).astype(np.int16, copy=False))
+                    self._on_hear(np.frombuffer(memoryview(frame.planes[0]), np.int16, frame.samples))
         except MediaStreamError:
             pass  # the page stopped its microphone, or is gone
 
@@ -189,3 +187,8 @@ def _hear_at_once(receiver: RTCRtpReceiver) -> None:
     nothing: a lost packet stalls its buffer either way. It has no option; the version is pinned and a test looks.
     """
     receiver._RTCRtpReceiver__jitter_buffer._prefetch = 0  # type: ignore[attr-defined]
+
+
+def _encode_with(sender: RTCRtpSender, encoder: Encoder) -> None:
+    """Give a sender its encoder, which aiortc would make by the codec's name alone."""
+    sender._RTCRtpSender__encoder = encoder  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """The sink of a WebRTC peer: frames in as the playout releases them, aiortc tracks out.
 
 Sound is cut into 20 ms packets: the first of a tick is sent at once, the second 20 ms later. Pictures are sent at once;
-when the encoder is behind, only the newest waits. aiortc encodes in its own threads.
+when the encoder is behind, only the newest waits. Sound is encoded here, pictures by aiortc in a thread of its own.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, Frame, Pcm, SinkClosed
+from rooms.opus import OpusEncoder
 from rooms.packets import SoundPackets
 
 PACKET_MS: Literal[20] = 20
 _CAPACITY_TICKS = 5
 _VIDEO_CLOCK_HZ = 90_000
-_SOUND_BASE = Fraction(1, SAMPLE_RATE_HZ)
 _VIDEO_BASE = Fraction(1, _VIDEO_CLOCK_HZ)
 
 
@@ -36,6 +36,7 @@ class SoundTrack(MediaStreamTrack):
         self.on_sent: Callable[[int, float], None] | None = None
         self.on_played: Callable[[Pcm], None] | None = None
         self._packets = SoundPackets(PACKET_MS, _CAPACITY_TICKS)
+        self._encoder = OpusEncoder()
         self._due: deque[float] = deque()
         self._came = asyncio.Event()
         self._sending: int | None = None
@@ -56,8 +57,8 @@ class SoundTrack(MediaStreamTrack):
     def unsent(self) -> int:
         return self._packets.unsent()
 
-    async def recv(self) -> av.AudioFrame:
-        """The next packet. aiortc asks again only when the last one has been sent."""
+    async def recv(self) -> av.Packet[Any]:
+        """The next packet, encoded. aiortc asks again only when the last one has been sent."""
         if self._sending is not None and self.on_sent is not None:
             self.on_sent(self._sending, self._clock())
         self._sending = None
@@ -79,11 +80,7 @@ class SoundTrack(MediaStreamTrack):
             self.on_played(packet.pcm)
         if self._origin_ms is None:
             self._origin_ms = packet.media_time_ms
-        frame = av.AudioFrame.from_ndarray(packet.pcm.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE_HZ
-        frame.time_base = _SOUND_BASE
-        frame.pts = (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000
-        return frame
+        return self._encoder.encode(packet.pcm, (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000)
 
     def stop(self) -> None:
         super().stop()
@@ -117,7 +114,8 @@ class PictureTrack(MediaStreamTrack):
         frame, self._next = self._next, None
         if self._origin_ms is None:
             self._origin_ms = frame.media_time_ms
-        picture = av.VideoFrame.from_ndarray(frame.picture.planes, format="yuv420p")
+        # Not a copy: a picture's planes are never written to again.
+        picture = av.VideoFrame.from_numpy_buffer(frame.picture.planes, format="yuv420p")
         picture.time_base = _VIDEO_BASE
         picture.pts = (frame.media_time_ms - self._origin_ms) * _VIDEO_CLOCK_HZ // 1000
         return picture

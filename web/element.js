@@ -40,7 +40,7 @@ export class MienAvatar extends HTMLElement {
   constructor() {
     super();
     this.ready = new Promise((resolve) => (this.#resolve = resolve));
-    for (const file of ['tokens.css', 'stage.css']) {
+    for (const file of ['tokens.css', 'basics.css', 'stage.css']) {
       this.#root.append(h('link', { rel: 'stylesheet', href: new URL(file, import.meta.url).href }));
     }
     this.#root.append(this.#stage.element);

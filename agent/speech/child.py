@@ -1,8 +1,9 @@
 """A warm child process that answers requests in frames over its standard input and output.
 
-In: request payloads (bytes). Out: the frames of each answer, in order, on whichever event loop asked. Conversations
-may run on loops of their own in one process and share a child: a thread reads its output and hands frames to the loop
-that waits for them. A child that dies fails what it was asked for, and the next request starts a fresh one.
+In: request payloads (bytes), whole or bit by bit. Out: the frames of each answer, in order, on whichever event loop
+asked. Conversations may run on loops of their own in one process and share a child: one thread writes to it, so that a
+full pipe holds nobody up, another reads its output and hands frames to the loop that waits for them. A child that dies
+fails what it was asked for, and the next request starts a fresh one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import queue
 import subprocess
 import sys
 import threading
@@ -22,8 +24,6 @@ from avatar.frames import MienError
 
 logger = logging.getLogger(__name__)
 
-INLINE_WRITE_BYTES = 16_384
-"""A request up to this size fits an empty pipe and is written where it is made; a larger one, on a thread."""
 EXIT_TIMEOUT_S = 1.0
 START_S = 10.0
 """How long a child may take for its very first frame: a busy machine starts an interpreter slowly."""
@@ -70,8 +70,10 @@ class _Running:
         self._over = False
         self.answers = False
         """It has sent something, so it has started."""
+        self._outgoing: queue.SimpleQueue[tuple[bytes, int, bytes] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name=f"{module} reader", daemon=True)
         self._reader.start()
+        threading.Thread(target=self._write, name=f"{module} writer", daemon=True).start()
 
     @property
     def over(self) -> bool:
@@ -88,10 +90,9 @@ class _Running:
         with self._lock:
             self._answers.pop(request, None)
 
-    def write(self, kind: bytes, request: int, payload: bytes = b"") -> None:
-        """Blocks while the pipe is full. A dead child is noticed by the reader, not here."""
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            write_frame(self._stdin, kind, request, payload)
+    def send(self, kind: bytes, request: int, payload: bytes = b"") -> None:
+        """Never blocks: what the pipe does not take yet, waits."""
+        self._outgoing.put((kind, request, payload))
 
     def kill(self) -> None:
         """End it now. It counts as over before its reader has seen the end, so the next request starts another."""
@@ -101,14 +102,19 @@ class _Running:
 
     def close(self) -> None:
         """End it: closing its input asks it to go; a second later it is killed."""
-        with contextlib.suppress(OSError):
-            self._stdin.close()
+        self._outgoing.put(None)
         try:
             self.process.wait(EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         self._reader.join(EXIT_TIMEOUT_S)
+
+    def _write(self) -> None:
+        # A dead child is noticed by the reader, not here.
+        with contextlib.suppress(OSError), self._stdin:
+            while (frame := self._outgoing.get()) is not None:
+                write_frame(self._stdin, *frame)
 
     def _read(self) -> None:
         with self._stdout:
@@ -123,10 +129,61 @@ class _Running:
         with self._lock:
             self._over = True
             waiting, self._answers = self._answers, {}
-        with contextlib.suppress(OSError):
-            self._stdin.close()
+        self._outgoing.put(None)
         for answer in waiting.values():
             answer.put(None)
+
+
+class Exchange:
+    """One request to a child, and its answer. Made by `Child.open`."""
+
+    def __init__(self, running: _Running, request: int, module: str, silence_s: float) -> None:
+        self._running = running
+        self._request = request
+        self._module = module
+        self._silence_s = silence_s
+        self._answer = _Answer()
+        self._over = False
+        running.expect(request, self._answer)
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        """A part of the request; never blocks. A dead child is noticed by who reads the answer."""
+        self._running.send(kind, self._request, payload)
+
+    async def frames(self) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """Yield the (kind, payload) frames of the answer. Leaving the iteration early cancels the request.
+
+        Raises:
+            ChildDied: the process ended or fell silent.
+            ChildRefused: it answered with an error.
+        """
+        try:
+            while True:
+                limit_s = self._silence_s if self._running.answers else max(START_S, self._silence_s)
+                try:
+                    frame = await asyncio.wait_for(self._answer.frames.get(), limit_s)
+                except TimeoutError:
+                    self._running.kill()
+                    raise ChildDied(f"{self._module} said nothing for {limit_s:g} s and was ended") from None
+                if frame is None:
+                    self._over = True
+                    raise ChildDied(f"{self._module} ended (exit status {self._running.process.returncode})")
+                kind, content = frame
+                if kind in (DONE, FAILED):
+                    self._over = True
+                    if kind == FAILED:
+                        raise ChildRefused(content.decode("utf-8", "replace"))
+                    return
+                yield kind, content
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """The answer is not wanted; nothing happens when it is complete."""
+        self._running.forget(self._request)
+        if not self._over:
+            self._over = True
+            self._running.send(CANCEL, self._request)
 
 
 class Child:
@@ -160,51 +217,34 @@ class Child:
         self._current()
 
     async def ask(self, payload: bytes) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """Yield the (kind, payload) frames of the answer. Leaving the iteration early cancels the request.
+        """Send a whole request and yield its answer: see `Exchange.frames`."""
+        exchange = await self.open()
+        exchange.send(ASK, payload)
+        async with contextlib.aclosing(exchange.frames()) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def open(self) -> Exchange:
+        """Begin a request; its parts are sent with it. Starts the child if it is not running.
 
         Raises:
-            ChildDied: the process ended or fell silent.
-            ChildRefused: it answered with an error.
+            ChildDied: it was closed.
         """
+        return self.open_now() or self._exchange(await asyncio.to_thread(self._current))
+
+    def open_now(self) -> Exchange | None:
+        """The same without waiting; None while no child runs."""
         running = self._running
-        if running is None or running.over:
-            running = await asyncio.to_thread(self._current)
-        request = next(self._numbers)
-        answer = _Answer()
-        running.expect(request, answer)
-        if len(payload) <= INLINE_WRITE_BYTES:
-            running.write(ASK, request, payload)
-        else:
-            await asyncio.to_thread(running.write, ASK, request, payload)
-        complete = False
-        try:
-            while True:
-                limit_s = self._silence_s if running.answers else max(START_S, self._silence_s)
-                try:
-                    frame = await asyncio.wait_for(answer.frames.get(), limit_s)
-                except TimeoutError:
-                    running.kill()
-                    raise ChildDied(f"{self._module} said nothing for {limit_s:g} s and was ended") from None
-                if frame is None:
-                    complete = True
-                    raise ChildDied(f"{self._module} ended (exit status {running.process.returncode})")
-                kind, content = frame
-                if kind in (DONE, FAILED):
-                    complete = True
-                    if kind == FAILED:
-                        raise ChildRefused(content.decode("utf-8", "replace"))
-                    return
-                yield kind, content
-        finally:
-            running.forget(request)
-            if not complete:
-                running.write(CANCEL, request)
+        return None if running is None or running.over else self._exchange(running)
 
     async def aclose(self) -> None:
         """End the child; at most about two seconds."""
         self._closed = True
         if self._running is not None:
             await asyncio.to_thread(self._running.close)
+
+    def _exchange(self, running: _Running) -> Exchange:
+        return Exchange(running, next(self._numbers), self._module, self._silence_s)
 
     def _current(self) -> _Running:
         with self._starting:

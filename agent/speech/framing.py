@@ -1,7 +1,8 @@
 """How a parent and its worker process talk: frames over a pipe, both ways.
 
-A frame is one byte of kind, a request number (u32) and a payload length (u32), big-endian, then the payload. This
-file imports next to nothing, so that a worker stays small.
+A frame is one byte of kind, a request number (u32) and a payload length (u32), big-endian, then the payload. A request
+comes whole (ASK), or bit by bit: BEGIN, any number of FEED, FINISH. This file imports next to nothing, so that a worker
+stays small.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import IO
 
 HEADER = struct.Struct(">cII")
 ASK = b"?"
+BEGIN = b"<"
+FEED = b"+"
+FINISH = b">"
 CANCEL = b"x"
 DONE = b"."
 FAILED = b"!"

@@ -1,4 +1,4 @@
-"""What a local recognizer is given: an utterance brought to 16 kHz, and whether it can be speech at all.
+"""What a recognizer is given: an utterance brought to 16 kHz, and whether it can be speech at all.
 
 Recognizers turn silence and noise into words. So nothing reaches them that does not for a moment sound like a voice:
 loud enough, and periodic like vocal cords.
@@ -23,18 +23,35 @@ _WINDOW = np.hanning(_FRAME)
 _WINDOW_CORRELATION = np.fft.irfft(np.abs(np.fft.rfft(_WINDOW, _FFT)) ** 2)
 
 
+class To16kHz:
+    """Brings sound that comes bit by bit to int16 mono at 16 kHz. All of it is at one rate."""
+
+    def __init__(self) -> None:
+        self._resampler: rtc.AudioResampler | None = None
+
+    def push(self, frame: rtc.AudioFrame) -> Pcm:
+        pcm: Pcm = np.frombuffer(frame.data, np.int16)
+        if frame.num_channels > 1:
+            pcm = pcm.reshape(-1, frame.num_channels).mean(axis=1).astype(np.int16)
+        if frame.sample_rate == SPEECH_RATE_HZ:
+            return pcm
+        if self._resampler is None:
+            self._resampler = rtc.AudioResampler(frame.sample_rate, SPEECH_RATE_HZ)
+        return _joined(self._resampler.push(rtc.AudioFrame(pcm.tobytes(), frame.sample_rate, 1, pcm.size)))
+
+    def flush(self) -> Pcm:
+        """What was still held back."""
+        return _joined(self._resampler.flush() if self._resampler is not None else [])
+
+
+def _joined(frames: list[rtc.AudioFrame]) -> Pcm:
+    return np.concatenate([np.zeros(0, np.int16), *(np.frombuffer(frame.data, np.int16) for frame in frames)])
+
+
 def at_16_khz(buffer: utils.AudioBuffer) -> Pcm:
     """An utterance as int16 mono at 16 kHz."""
-    frame = utils.merge_frames(buffer)
-    pcm = np.frombuffer(frame.data, np.int16)
-    if frame.num_channels > 1:
-        pcm = pcm.reshape(-1, frame.num_channels).mean(axis=1).astype(np.int16)
-    if frame.sample_rate == SPEECH_RATE_HZ:
-        return pcm
-    resampler = rtc.AudioResampler(frame.sample_rate, SPEECH_RATE_HZ)
-    mono = rtc.AudioFrame(pcm.tobytes(), frame.sample_rate, 1, pcm.size)
-    frames = resampler.push(mono) + resampler.flush()
-    return np.concatenate([np.frombuffer(each.data, np.int16) for each in frames]) if frames else pcm[:0]
+    to_16_khz = To16kHz()
+    return np.concatenate([to_16_khz.push(utils.merge_frames(buffer)), to_16_khz.flush()])
 
 
 def voiced_frames(pcm: Pcm) -> int:
@@ -59,3 +76,23 @@ def voiced_frames(pcm: Pcm) -> int:
 def may_be_speech(pcm: Pcm) -> bool:
     """Whether a recognizer should be asked; int16 at 16 kHz in."""
     return voiced_frames(pcm) >= VOICED_FRAMES
+
+
+class VoiceGate:
+    """Whether a recognizer should be asked, of sound that comes bit by bit: closed until there was a voice."""
+
+    def __init__(self) -> None:
+        self._rest: Pcm = np.zeros(0, np.int16)
+        self._voiced = 0
+
+    @property
+    def open(self) -> bool:
+        return self._voiced >= VOICED_FRAMES
+
+    def hears(self, pcm: Pcm) -> bool:
+        """Whether it is open now; int16 at 16 kHz in."""
+        if not self.open:
+            sound = np.concatenate([self._rest, pcm])
+            self._voiced += voiced_frames(sound)
+            self._rest = sound[max(0, (sound.size - _FRAME) // _HOP + 1) * _HOP :]
+        return self.open

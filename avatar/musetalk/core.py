@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.frames import MienError, Planes
+from avatar.frames import Planes
 from avatar.musetalk import features
-from avatar.musetalk.avatars import AvatarError, AvatarFrame, place
+from avatar.musetalk.avatars import AvatarError, AvatarFrame
+from avatar.musetalk.batches import IN_FLIGHT, Avatar, Batch, CoreError, Job, Slot
 from avatar.musetalk.config import DecoderTier, MuseTalkConfig
 from avatar.musetalk.decoder import ExactDecoder, TinyDecoder
 from avatar.musetalk.features import FeatureStream
@@ -33,12 +34,6 @@ from avatar.musetalk.whisper import WhisperEncoder
 from avatar.musetalk.windows import Block
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
-_SLOTS = 3
-"""Output buffers: one being computed, one being copied, one being read."""
-
-
-class CoreError(MienError):
-    """The core was asked for something it cannot do, or its device failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +47,8 @@ class Options:
         compiled: `blocks`: the transformers' halves by torch.compile; `whole`: both networks (then not ``fused``).
         graphs: capture CUDA graphs, the largest batch first, over one memory pool.
         search: let cuDNN time its algorithms at start instead of choosing by rule.
+        cudnn_attention: let PyTorch choose cuDNN's attention, which it prefers on some cards; it compiles a plan for
+            each shape at each start, and nothing keeps them.
     """
 
     decoder: DecoderTier = "exact"
@@ -61,6 +58,7 @@ class Options:
     compiled: Literal["none", "blocks", "whole"] = "none"
     graphs: bool = True
     search: bool = False
+    cudnn_attention: bool = False
     batch_sizes: tuple[int, ...] = BATCH_SIZES
 
     def on(self, device: torch.device) -> Options:
@@ -70,84 +68,8 @@ class Options:
         return replace(self, dtype=self.dtype or torch.float32, fused=False, graphs=False, search=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Avatar:
-    """An identity on the core's device; made by `Core.avatar`.
-
-    Args:
-        stems: for each frame [3, side * side, channels]; or, where they are not kept, None, and ``latents`` serve.
-        latents: [frames, 8, side, side].
-        patches: what pasting needs, for each frame.
-        bodies: the whole pictures, on the host.
-    """
-
-    latents: Tensor
-    stems: Tensor | None
-    patches: tuple[Patch, ...]
-    bodies: tuple[Planes, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One picture to make.
-
-    Args:
-        features: fp32 [tokens, width], as `features` gives them for this picture, preferably on the core's device.
-        frame: which frame of the avatar.
-    """
-
-    features: Tensor
-    avatar: Avatar
-    frame: int
-
-
 def _unmarked(stage: str) -> None:
     pass
-
-
-class _Slot:
-    """One output buffer: on the device, in pinned memory, and the event that says the copy is done."""
-
-    def __init__(self, device: torch.device, jobs: int) -> None:
-        self._cuda = device.type == "cuda"
-        self.table = torch.zeros(jobs, 8, dtype=torch.int64, pin_memory=self._cuda)
-        self.table_on_device = self.table.to(device)
-        self.on_device = torch.empty(0, dtype=torch.uint8, device=device)
-        self.on_host = torch.empty(0, dtype=torch.uint8)
-        self.computed = torch.cuda.Event() if self._cuda else None
-        self.copied = torch.cuda.Event() if self._cuda else None
-        self.free = True
-
-    def grow(self, length: int) -> None:
-        if self.on_device.numel() < length:
-            length = 1 << (length - 1).bit_length()
-            self.on_device = torch.empty(length, dtype=torch.uint8, device=self.on_device.device)
-            self.on_host = torch.empty(length, dtype=torch.uint8, pin_memory=self._cuda)
-
-
-class Batch:
-    """A batch on its way: ``pictures`` waits for it and frees its buffer, and must be called once."""
-
-    def __init__(self, jobs: Sequence[Job], slot: _Slot, starts: Sequence[int]) -> None:
-        self._jobs, self._slot, self._starts = jobs, slot, starts
-
-    def done(self) -> bool:
-        """Whether ``pictures`` would return without waiting for the device."""
-        return self._slot.copied is None or self._slot.copied.query()
-
-    def pictures(self) -> list[Planes | None]:
-        """For each job its picture, I420 [height * 3 // 2, width]; None where the network gave something not finite."""
-        if self._slot.copied is not None:
-            self._slot.copied.synchronize()
-        pixels = self._slot.on_host.numpy()
-        finite = pixels[self._starts[-1] : self._starts[-1] + len(self._jobs)]
-        out: list[Planes | None] = []
-        for job, start, good in zip(self._jobs, self._starts[:-1], finite, strict=True):
-            patch = job.avatar.patches[job.frame]
-            body = job.avatar.bodies[job.frame]
-            out.append(place(body, patch.part, pixels[start : start + patch.size]) if good else None)
-        self._slot.free = True
-        return out
 
 
 class Core:
@@ -179,8 +101,9 @@ class Core:
         self._positions = positions(config.context_tokens, config.whisper.width).to(self.device)
         self._compute = torch.cuda.Stream(self.device) if cuda else None
         self._copy = torch.cuda.Stream(self.device) if cuda else None
-        self._slots = [_Slot(self.device, max(self.options.batch_sizes)) for _ in range(_SLOTS)]
+        self._slots = [Slot(self.device, max(self.options.batch_sizes)) for _ in range(IN_FLIGHT)]
         torch.backends.cudnn.benchmark = self.options.search
+        torch.backends.cuda.enable_cudnn_sdp(self.options.cudnn_attention)
         self.lanes = self._prepare_lanes()
 
     def _prepare_lanes(self) -> dict[int, Lane]:
@@ -249,14 +172,17 @@ class Core:
             mark: called as each stage has been queued, with its name, on the stage's stream; for measuring.
 
         Raises:
-            CoreError: more jobs than the largest batch, or all output buffers are waiting for their `Batch.pictures`.
+            CoreError: more jobs than the largest batch, a job that fits neither core nor avatar, or all output buffers
+                are waiting for their `Batch.pictures`.
         """
         size = next((size for size in sorted(self.lanes) if size >= len(jobs)), None)
         if not jobs or size is None:
             raise CoreError(f"a batch has 1 to {max(self.lanes)} jobs, not {len(jobs)}: split it")
         slot = next((slot for slot in self._slots if slot.free), None)
         if slot is None:
-            raise CoreError(f"{_SLOTS} batches are waiting to be read: call pictures() of the oldest first")
+            raise CoreError(f"{IN_FLIGHT} batches are waiting to be read: call pictures() of the oldest first")
+        for n, job in enumerate(jobs):
+            self._check(n, job)
         lane = self.lanes[size]
         self._take_over(jobs)
         patches = [job.avatar.patches[job.frame] for job in jobs]
@@ -282,6 +208,14 @@ class Core:
         """One batch from beginning to end; see `Batch.pictures`."""
         return self.submit(jobs).pictures()
 
+    def _check(self, n: int, job: Job) -> None:
+        """Features of another shape could be broadcast, and a frame counted from the end: both would go unnoticed."""
+        shape = (self.config.context_tokens, self.config.whisper.width)
+        if job.features.shape != shape:
+            raise CoreError(f"job {n}: a picture's features are {shape}, not {tuple(job.features.shape)}")
+        if not 0 <= job.frame < len(job.avatar.patches):
+            raise CoreError(f"job {n}: the avatar has frames 0 to {len(job.avatar.patches) - 1}, not {job.frame}")
+
     def _take_over(self, jobs: Sequence[Job]) -> None:
         """Features may come from any stream: ours waits for the caller's, and their memory is kept until it is done."""
         if self._compute is not None:
@@ -298,7 +232,7 @@ class Core:
         else:
             lane.stem.copy_(self.unet.stem(torch.stack([job.avatar.latents[job.frame] for job in jobs])))
 
-    def _paste(self, lane: Lane, patches: Sequence[Patch], starts: Sequence[int], slot: _Slot) -> None:
+    def _paste(self, lane: Lane, patches: Sequence[Patch], starts: Sequence[int], slot: Slot) -> None:
         if self.options.fused:
             from avatar.musetalk import kernels
 
@@ -314,7 +248,7 @@ class Core:
         for face, patch, start in zip(lane.faces, patches, starts[:-1], strict=False):
             paste_one(face, patch, slot.on_device[start : start + patch.size])
 
-    def _copy_out(self, slot: _Slot, length: int, mark: Callable[[str], None]) -> None:
+    def _copy_out(self, slot: Slot, length: int, mark: Callable[[str], None]) -> None:
         if self._compute is None or self._copy is None or slot.computed is None or slot.copied is None:
             slot.on_host[:length] = slot.on_device[:length]
             mark("copy")

@@ -47,6 +47,16 @@ class Fidelity:
         return self.psnr_db >= MOUTH_PSNR_DB and self.largest <= MOUTH_LARGEST_LEVELS
 
 
+def as_dict(value: Fidelity) -> dict[str, float]:
+    """For a report: rounded, and 999 dB where equal."""
+    return {
+        "psnr, dB": round(min(value.psnr_db, 999.0), 2),
+        "ssim": round(value.ssim, 5),
+        "sharpness": round(value.sharpness, 4),
+        "largest difference of 255": value.largest,
+    }
+
+
 def compare(pictures: Pictures, reference: Pictures) -> Fidelity:
     """All measures of ``pictures`` against ``reference``, same shapes."""
     if pictures.shape != reference.shape:

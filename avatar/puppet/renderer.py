@@ -1,7 +1,7 @@
 """The puppet behind the renderer contract: pushes and requests in on the event loop, pictures out of one thread.
 
-The loop's side counts samples, so it knows when a picture's audio is there; the thread's side owns the speech, the
-listener and the drawing, and works off one queue in order. Each conversation has its own thread: conversations may
+The loop's side knows when a picture's audio is there; the thread's side owns the speech, the listener and the drawing,
+and works off one queue in order. Each conversation has its own thread: conversations may
 live on different event loops, one that closes takes its thread along, and none waits in another's queue. Drawing is
 mostly OpenCV and numpy outside the interpreter lock.
 """
@@ -13,12 +13,11 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 
-from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.frames import Pcm, Picture
 from avatar.puppet import motion
 from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
 from avatar.puppet.look import Look
@@ -27,32 +26,10 @@ from avatar.puppet.mouth import REST, MouthTracker, calming, opening, shutting
 from avatar.puppet.rig import Rig
 from avatar.puppet.speech import Speech
 from avatar.renderer import Expression, RendererError, Shot
+from avatar.waiting import Answer, Waiting
 
-LOOKAHEAD_SAMPLES = LOOKAHEAD_MS * TICK_SPEECH_SAMPLES // 40
-LEAD_TICKS = 2
-START_GRACE_MS = 120
 CLOSE_TIMEOUT_S = 2.0
 """A drawing takes milliseconds; a thread that needs longer to stop is a fault worth reporting."""
-
-Answer = asyncio.Future[Picture]
-
-
-@dataclass(eq=False, slots=True)
-class _Heard:
-    """What the loop knows of a segment."""
-
-    samples: int = 0
-    ended: bool = False
-
-    def covers(self, n: int) -> bool:
-        return self.ended or self.samples >= TICK_SPEECH_SAMPLES * (n + 1) + LOOKAHEAD_SAMPLES
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Drawing:
-    shot: Shot
-    mood: Mood
-    answer: Answer
 
 
 class PuppetRenderer:
@@ -72,6 +49,12 @@ class PuppetRenderer:
         RendererError: the size is not accepted.
     """
 
+    name = "puppet"
+    lookahead_ms = float(LOOKAHEAD_MS)
+    lead_ticks = 2
+    start_ticks = 0
+    start_grace_ms = 120
+
     def __init__(
         self,
         look: Mapping[str, Any],
@@ -81,101 +64,42 @@ class PuppetRenderer:
     ) -> None:
         cv2.setNumThreads(1)  # OpenCV's own pool would spread one small drawing over every core of the machine
         self._rig = Rig(Look.parse(look), size_px)
-        self._size_px = size_px
+        self.still = Picture(self._rig.draw(motion.AT_REST, REST))
+        self.width = self.height = size_px
         self._seed = seed
-        self._still = Picture(self._rig.draw(motion.AT_REST, REST))
         self._speech = Speech(new_tracker)
-        self._segments: dict[int, _Heard] = {}
-        self._cleared = -1
-        self._waiting: list[_Drawing] = []
-        self._unanswered: set[Answer] = set()
+        self._waiting = Waiting(self.lookahead_ms)
         self._moods = motion.Moods()
         self._stopped: asyncio.Future[None] | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="puppet", daemon=True)
         self._thread.start()
 
-    @property
-    def name(self) -> str:
-        return "puppet"
-
-    @property
-    def width(self) -> int:
-        return self._size_px
-
-    @property
-    def height(self) -> int:
-        return self._size_px
-
-    @property
-    def lookahead_ms(self) -> float:
-        return LOOKAHEAD_MS
-
-    @property
-    def lead_ticks(self) -> int:
-        return LEAD_TICKS
-
-    @property
-    def start_ticks(self) -> int:
-        return 0
-
-    @property
-    def start_grace_ms(self) -> int:
-        return START_GRACE_MS
-
-    @property
-    def still(self) -> Picture:
-        return self._still
-
     def push(self, segment: int, pcm: Pcm) -> None:
-        if segment <= self._cleared:
-            return  # what was cleared stays cleared, however late its audio comes
-        heard = self._segments.setdefault(segment, _Heard())
-        if heard.ended:
-            raise RendererError(f"segment {segment} has ended: push its audio before, or to a later segment")
-        heard.samples += len(pcm)
-        own = pcm.copy()
-        self._jobs.put(lambda: self._speech.push(segment, own))
-        self._draw_what_is_ready()
+        if self._waiting.push(segment, len(pcm)):
+            own = pcm.copy()
+            self._jobs.put(lambda: self._speech.push(segment, own))
+            self._waiting.serve()
 
     def end(self, segment: int) -> None:
-        if segment <= self._cleared:
-            return
-        self._segments.setdefault(segment, _Heard()).ended = True
-        self._jobs.put(lambda: self._speech.end(segment))
-        self._draw_what_is_ready()
+        if self._waiting.end(segment):
+            self._jobs.put(lambda: self._speech.end(segment))
+            self._waiting.serve()
 
     def clear(self, generation: int) -> None:
-        self._cleared = max(self._segments, default=self._cleared)
-        self._segments.clear()
         self._waiting.clear()
-        for answer in list(self._unanswered):
-            answer.cancel()
         self._jobs.put(self._speech.clear)
 
     def express(self, expression: Expression, tick: int) -> None:
         self._moods.express(expression, tick)
 
     def request(self, shot: Shot) -> Answer:
-        answer: Answer = asyncio.get_running_loop().create_future()
-        if self._stopped is not None:
-            answer.cancel()
-            return answer
-        self._unanswered.add(answer)
-        answer.add_done_callback(self._unanswered.discard)
-        drawing = _Drawing(shot, self._moods.at(shot.tick), answer)
-        if shot.segment is None:
-            self._start(drawing)
-        else:
-            for older in [known for known in self._segments if known < shot.segment]:
-                del self._segments[older]
-            self._waiting.append(drawing)
-            self._draw_what_is_ready()
-        return answer
+        mood = self._moods.at(shot.tick)
+        return self._waiting.request(shot, lambda answer: self._jobs.put(lambda: self._draw(shot, mood, answer)))
 
     async def aclose(self) -> None:
         if self._stopped is None:
-            self.clear(0)
+            self._waiting.close()
             self._stopped = asyncio.get_running_loop().create_future()
             self._jobs.put(None)
         try:
@@ -183,23 +107,6 @@ class PuppetRenderer:
         except TimeoutError:
             raise RendererError(f"the puppet's thread did not stop in {CLOSE_TIMEOUT_S} s: report this fault") from None
         self._thread.join()
-
-    def _draw_what_is_ready(self) -> None:
-        """Start the pictures whose audio has come; refuse those whose segment is gone; drop those nobody wants."""
-        waiting = [drawing for drawing in self._waiting if not drawing.answer.done()]
-        self._waiting.clear()
-        for drawing in waiting:
-            segment = drawing.shot.segment
-            heard = self._segments.get(segment) if segment is not None else None
-            if heard is None:
-                drawing.answer.set_exception(RendererError(f"segment {segment} is not known: push its audio first"))
-            elif heard.covers(drawing.shot.n):
-                self._start(drawing)
-            else:
-                self._waiting.append(drawing)
-
-    def _start(self, drawing: _Drawing) -> None:
-        self._jobs.put(lambda: self._draw(drawing))
 
     def _work(self) -> None:
         """The thread: jobs in order, until None."""
@@ -209,13 +116,12 @@ class PuppetRenderer:
         assert stopped is not None
         _tell(stopped, lambda: stopped.set_result(None))
 
-    def _draw(self, drawing: _Drawing) -> None:
+    def _draw(self, shot: Shot, mood: Mood, answer: Answer) -> None:
         """On the thread: one picture, or why there is none."""
-        shot, answer = drawing.shot, drawing.answer
         if answer.cancelled():
             return
         try:
-            picture = self._picture(shot, drawing.mood)
+            picture = self._picture(shot, mood)
         except Exception as error:  # whatever went wrong in one picture must not end the thread that draws all others
             failure = error if isinstance(error, RendererError) else RendererError(f"picture {shot} failed: {error!r}")
             failure.__cause__ = None if failure is error else error

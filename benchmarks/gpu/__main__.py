@@ -8,6 +8,7 @@ minute.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -16,15 +17,18 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from avatar.musetalk.artefacts import keep_in
+from benchmarks.gpu import originals
 from benchmarks.gpu import report as reports
-from benchmarks.gpu.plan import CONFIGS, LAST, ON_CPU, VARIANTS, Settings
+from benchmarks.gpu.plan import CONFIGS, KEPT, LAST, ON_CPU, VARIANTS, Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LIMITS_S = {"prepare": 240, "variant": 180, "stages": 240, "start": 90, "memory": 240, "original": 300}
+_LIMITS_S = {"prepare": 240, "variant": 180, "stages": 240, "start": 120, "memory": 300, "original": 300}
+_NEEDED = ("torch", "safetensors", "diffusers")
 
 
 def main() -> int:
@@ -39,16 +43,20 @@ def main() -> int:
     parser.add_argument("--sustain-s", type=float)
     parser.add_argument("--memory-batches", type=int)
     parser.add_argument("--only", help="comma-separated beginnings of task names; what they need runs too")
-    parser.add_argument("--layout", help="use this layout instead of the fastest that passes")
+    parser.add_argument("--layout", choices=tuple(VARIANTS), help="use this layout instead of the fastest that passes")
     parser.add_argument("--musetalk", type=Path, help="a checkout of TMElyralab/MuseTalk to measure beside ours")
     parser.add_argument("--livetalking", type=Path, help="a checkout of lipku/LiveTalking, likewise")
     parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results" / "gpu")
     parser.add_argument("--name", help="of the two result files")
+    parser.add_argument("--commit", help="what is checked out here, where the copy has no history to tell")
     parser.add_argument("--scratch", type=Path, help="keep weights and compiled artefacts here between runs")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.task:
         return _run_task(json.loads(args.task))
+    wrong = _what_is_missing(args)
+    if wrong:
+        parser.error(wrong)
     scratch = args.scratch or Path(tempfile.mkdtemp(prefix="mien-gpu-"))
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -58,15 +66,32 @@ def main() -> int:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _what_is_missing(args: argparse.Namespace) -> str | None:
+    """What makes a run pointless, said before it begins."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed: install the extra `musetalk`"
+    for name in originals.CHECKOUTS:
+        path = getattr(args, name)
+        if path is not None:
+            try:
+                originals.check(name, path)
+            except originals.NoOriginal as error:
+                return str(error)
+            if args.config == "tiny":
+                return f"--{name} needs --config full or tiny-384: its code has whisper-tiny's width written in it"
+    return None
+
+
 def _settings(args: argparse.Namespace, scratch: Path) -> Settings:
-    originals = {
+    checkouts = {
         name: str(path.resolve())
         for name, path in (("musetalk", args.musetalk), ("livetalking", args.livetalking))
         if path
     }
     common: dict[str, Any] = {
         "device": args.device, "config": args.config, "scratch": str(scratch), "seed": args.seed,
-        "originals": originals,
+        "originals": checkouts,
         "weights": str(args.weights.resolve()) if args.weights else None,
     }  # fmt: skip
     if args.config != "full":
@@ -89,7 +114,7 @@ class Run:
         self.began = time.monotonic()
         self.tasks: dict[str, dict[str, Any]] = {}
         self.report: dict[str, Any] = {
-            "environment": reports.environment(args.device),
+            "environment": reports.environment(args.device, args.commit),
             "settings": reports.settings_without_paths(json.loads(self.settings.dump())),
             "tasks": self.tasks,
         }
@@ -105,26 +130,34 @@ class Run:
         names = [name for name in VARIANTS if self.settings.cuda or name in ON_CPU]
         for name in names:
             if name not in LAST:
-                self.task(f"variant: {name}", "variant", name, needed_s=20)
+                self.task(f"variant: {name}", "variant", name, needed_s=20, kept_s=self._stages_s())
         layouts = [self.args.layout] if self.args.layout else self.ranked()
         if not layouts:
-            layouts = names[:2]
+            layouts = names
             print(f"no layout was measured and passed the gate; going on with {layouts[0]}", flush=True)
         layout = self.report["layout"] = layouts[0]
-        needed_s = self.settings.sustain_s + self.settings.heard_s + 15
         for tier in ("exact", "tiny"):
-            for candidate in layouts[:3]:
-                self.task(f"stages: {tier}", "stages", tier, candidate, needed_s=needed_s)
+            for candidate in fallbacks(layouts):
+                self.task(f"stages: {tier}", "stages", tier, candidate, needed_s=self._sustained_s() + 15)
                 if not self.tasks.get(f"stages: {tier}", {}).get("state", "").startswith("failed"):
                     break
-        self.task("start", "start", layout, needed_s=10)
+        # What the stages have compiled is there by now; the second start finds nothing and must compile it again.
+        self.task("start: artefacts kept", "start", layout, KEPT, needed_s=10)
         for name in self.settings.originals:
             self.task(f"original: {name}", "original", name, layout, needed_s=60)
         self.task("memory", "memory", layout, needed_s=30)
+        self.task("start: nothing kept", "start", layout, f"compiled-{time.time_ns()}", needed_s=20)
         for name in names:
             if name in LAST:
                 self.task(f"variant: {name}", "variant", name, needed_s=60)
         return self.finish()
+
+    def _sustained_s(self) -> float:
+        return self.settings.sustain_s + self.settings.heard_s
+
+    def _stages_s(self) -> float:
+        """What the layouts leave of the budget for what matters most: both tiers in full, and a start."""
+        return 2 * (self._sustained_s() + 40) + 20 if self.settings.cuda and not self.args.only else 0.0
 
     def prepared_before(self) -> bool:
         """Whether the scratch folder holds what an earlier run prepared for the same weights."""
@@ -156,15 +189,25 @@ class Run:
                 speeds[task.removeprefix("variant: ")] = fps
         return sorted(speeds, key=lambda name: -speeds[name])
 
-    def task(self, name: str, kind: str, *arguments: str, needed_s: float, always: bool = False) -> None:
+    def task(
+        self, name: str, kind: str, *arguments: str, needed_s: float, kept_s: float = 0.0, always: bool = False
+    ) -> None:
+        """Run one task if it is wanted and there is time.
+
+        Args:
+            needed_s: less than this is not worth beginning.
+            kept_s: to be left of the budget for what comes later.
+        """
         if self.args.only and not always and not name.startswith(tuple(self.args.only.split(","))):
             return
-        left_s = self.args.budget_s - (time.monotonic() - self.began)
+        left_s = self.args.budget_s - (time.monotonic() - self.began) - kept_s
         entry = self.tasks[name] = {"state": "started"}
         if left_s < needed_s:
             entry["state"] = f"skipped: {left_s:.0f} s left of the budget, {needed_s:.0f} s needed"
         else:
-            self._spawn(name, kind, list(arguments), min(left_s, _LIMITS_S[kind] + self.settings.sustain_s), entry)
+            limit_s = _LIMITS_S[kind] + (self._sustained_s() if kind == "stages" else 0)
+            reports.write(self.report, self.args.out, self.name)  # should the machine be taken away meanwhile
+            self._spawn(name, kind, list(arguments), min(left_s, limit_s), entry)
         reports.write(self.report, self.args.out, self.name)
         print(f"[{time.monotonic() - self.began:6.1f} s] {name}: {entry['state']} {_short(entry)}", flush=True)
 
@@ -191,7 +234,7 @@ class Run:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu", "--task", json.dumps(asked)],
                 cwd=_ROOT, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"},
+                env={**_without_caches(os.environ), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"},
             )  # fmt: skip
             try:
                 code = process.wait(limit_s)
@@ -207,13 +250,22 @@ class Run:
         if result.exists():
             entry["result"] = json.loads(result.read_text())
         if entry["state"] != "done":
-            entry["error"] = log.read_text(errors="replace")[-3000:]
+            said = log.read_text(errors="replace")
+            for folder in (_ROOT, Path(sys.prefix), self.scratch):  # where things lie on this machine is not kept
+                said = said.replace(f"{folder}/", "")
+            entry["error"] = said[-3000:]
 
     def finish(self) -> int:
         text = reports.write(self.report, self.args.out, self.name)
         print(text)
         print(f"\nwritten to {self.args.out / self.name}.json and .md")
         return 0 if all(task["state"] == "done" for task in self.tasks.values()) else 1
+
+
+def fallbacks(layouts: list[str]) -> list[str]:
+    """The fastest layouts, and last one without fused kernels: what breaks one of these often breaks the others."""
+    plainer = [name for name in layouts[2:] if not VARIANTS[name].get("fused", True)]
+    return [*layouts[:2], *plainer[:1]]
 
 
 def _short(entry: dict[str, Any]) -> str:
@@ -228,13 +280,21 @@ def _short(entry: dict[str, Any]) -> str:
     return json.dumps(said) if said else ""
 
 
+def _without_caches(environment: Mapping[str, str]) -> dict[str, str]:
+    """A task sets its own, or a start with nothing kept would find what another has compiled."""
+    return {
+        key: value for key, value in environment.items() if key not in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    }
+
+
 def _run_task(asked: dict[str, Any]) -> int:
     """In the task's own process."""
-    settings = Settings.parse(asked["settings"])
-    keep_in(settings.folder / "compiled")
+    settings, arguments = Settings.parse(asked["settings"]), asked["arguments"]
+    artefacts = settings.folder / (arguments[1] if asked["kind"] == "start" else KEPT)
+    keep_in(artefacts)
     import torch
 
-    from benchmarks.gpu import originals, tasks
+    from benchmarks.gpu import prepare, tasks
 
     if not settings.cuda:
         torch.set_num_threads(1)  # two that share cores with others wait for each other
@@ -245,16 +305,15 @@ def _run_task(asked: dict[str, Any]) -> int:
         fresh.write_text(json.dumps(result))
         fresh.replace(path)
 
-    arguments = asked["arguments"]
     match asked["kind"]:
         case "prepare":
-            tasks.prepare(settings, save)
+            prepare.prepare(settings, save)
         case "variant":
             tasks.variant(settings, save, arguments[0])
         case "stages":
             tasks.stages(settings, save, "tiny" if arguments[0] == "tiny" else "exact", arguments[1])
         case "start":
-            tasks.start(settings, save, arguments[0], asked["spawned"])
+            tasks.start(settings, save, arguments[0], artefacts, asked["spawned"])
         case "memory":
             tasks.memory(settings, save, arguments[0])
         case "original":

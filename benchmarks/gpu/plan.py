@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from avatar.musetalk.config import MUSETALK_V15, TINY, MuseTalkConfig, WhisperConfig
+
+Save = Callable[[dict[str, Any]], None]
+"""Takes what a task has measured so far; called whenever there is something new."""
 
 CONFIGS = {
     "full": MUSETALK_V15,
@@ -22,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "graphs": {"fused": False},
     "plain": {"fused": False, "graphs": False, "fold_upsampling": False},
     "fused+graphs, upsampling not folded": {"fold_upsampling": False},
+    "fused+graphs+cuDNN attention": {"cudnn_attention": True},
     "fused+graphs+search": {"search": True},
     "fused+graphs+compiled blocks": {"compiled": "blocks"},
     "graphs+compiled whole": {"compiled": "whole", "fused": False, "fold_upsampling": False},
@@ -33,6 +38,10 @@ LAST = ("graphs+compiled whole",)
 """Takes minutes to compile: tried when all else has been measured."""
 
 
+KEPT = "compiled"
+"""The folder, within the scratch folder, that all tasks keep compiled kernels in."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One run.
@@ -41,6 +50,7 @@ class Settings:
         picture: width and height of the made-up identity, px.
         weights: a folder of real weights; None: random ones, made with ``seed``.
         memory_batches: how many batches the memory must stay flat over.
+        originals: a checkout of each original that is to be measured.
     """
 
     device: str

@@ -11,162 +11,33 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from avatar.frames import Planes
-from avatar.musetalk.avatars import AvatarFrame
+from avatar.musetalk.batches import IN_FLIGHT, Avatar, Job
 from avatar.musetalk.config import DecoderTier
-from avatar.musetalk.core import Avatar, Core, Job, Options
+from avatar.musetalk.core import Core, Options
 from avatar.musetalk.demo import synthetic_frames, synthetic_speech
-from avatar.musetalk.features import FeatureStream, drain
-from avatar.musetalk.fidelity import Fidelity, compare, mouth, snr_db
-from avatar.musetalk.precision import tensor_float32
-from avatar.musetalk.weights import ModelWeights, load_weights
-from avatar.musetalk.whisper import WhisperEncoder
+from avatar.musetalk.features import Context, FeatureStream
 from benchmarks.gpu.clock import StageMarks, median_ms, percentile, wait
-from benchmarks.gpu.plan import VARIANTS, Settings
-
-Save = Callable[[dict[str, Any]], None]
-_GATE_JOBS = 8
-_MODELS = ("unet", "vae", "whisper", "tiny_decoder")
-
-
-def prepare(settings: Settings, save: Save) -> None:
-    """The card's ceilings, the weights, and what the plain fp32 path gives for the gate's jobs."""
-    out: dict[str, Any] = {}
-    if settings.cuda:
-        out["ceilings"] = _ceilings()
-        save(out)
-    started = time.perf_counter()
-    weights, out["weights"] = _make_weights(settings)
-    out["weights made, s"] = round(time.perf_counter() - started, 1)
-    save(out)
-    for name in _MODELS:
-        state = dict(getattr(weights, name))
-        for dtype, folder in ((torch.float32, "weights"), (torch.float16, "half")):
-            (settings.folder / folder).mkdir(exist_ok=True)
-            kept = {key: value.to(dtype).cpu().contiguous() for key, value in state.items()}
-            save_file(kept, settings.folder / folder / f"{name}.safetensors")
-    out["weights stored, s"] = round(time.perf_counter() - started, 1)
-    save(out)
-    out["reference"] = _reference(settings, weights)
-    save(out)
-    from benchmarks.gpu.flops import gflop_per_picture
-
-    out["gflop"] = gflop_per_picture(settings.shapes)
-    save(out)
-
-
-def _ceilings() -> dict[str, float]:
-    """What the card reaches on a large product of random fp16 matrices and on a large copy."""
-    size = 8192
-    one, two = (torch.randn(size, size, device="cuda", dtype=torch.float16) for _ in range(2))
-    product_ms = median_ms(lambda: one @ two, True, 10)
-    source = torch.empty(2**32, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    copy_ms = median_ms(lambda: target.copy_(source), True, 5)
-    pinned = torch.empty(2**28, dtype=torch.uint8, pin_memory=True)
-    out_ms = median_ms(lambda: pinned.copy_(source[: 2**28], non_blocking=True), True, 5)
-    return {
-        "fp16 product, TFLOP/s": round(2 * size**3 / product_ms / 1e9, 1),
-        "copy on the device, GB/s": round(2 * 2**32 / copy_ms / 1e6, 1),
-        "copy to pinned memory, GB/s": round(2**28 / out_ms / 1e6, 1),
-    }
-
-
-def _make_weights(settings: Settings) -> tuple[ModelWeights, str]:
-    if settings.weights:
-        folder = Path(settings.weights)
-        tiny = (folder / "taesd").is_dir()
-        weights = load_weights(folder, tiny=tiny)
-        if not tiny:
-            raise FileNotFoundError(f"{folder / 'taesd'} is missing: the benchmark measures both tiers")
-        return weights, "real"
-    from avatar.musetalk.synthetic import synthetic_weights
-
-    return synthetic_weights(settings.shapes, settings.seed, settings.device), f"random, seed {settings.seed}"
-
-
-def _reference(settings: Settings, weights: ModelWeights) -> dict[str, Any]:
-    """Run the plain path; keep its latents and faces, and say how the tiny tier compares with the exact one."""
-    from avatar.musetalk.reference import Reference
-
-    encoder = WhisperEncoder(settings.shapes.whisper)
-    encoder.load_state_dict(dict(weights.whisper))
-    encoder = encoder.to(settings.device).eval().requires_grad_(False)
-    speech = _gate_features(encoder)
-    avatars = torch.stack([torch.from_numpy(frame.latents) for frame in _gate_frames(settings)]).to(settings.device)
-    kept = {"features": speech.cpu()}
-    faces = {}
-    with tensor_float32(False):
-        for tier in ("exact", "tiny"):
-            reference = Reference(settings.shapes, weights, "exact" if tier == "exact" else "tiny", settings.device)
-            latents = reference.latents(avatars, speech)
-            faces[tier] = reference.face(torch.cat([reference.image(part) for part in latents.split(2)]))
-            kept |= {"latents": latents.float().cpu(), tier: torch.from_numpy(faces[tier])}
-            del reference
-    save_file({name: value.contiguous() for name, value in kept.items()}, settings.folder / "gate.safetensors")
-    return {
-        "latents, standard deviation": round(float(kept["latents"].std()), 3),
-        "faces, standard deviation of 255": {tier: round(float(face.std()), 1) for tier, face in faces.items()},
-        "tiny against exact, mouth": as_dict(compare(mouth(faces["tiny"]), mouth(faces["exact"]))),
-    }
-
-
-def _gate_frames(settings: Settings) -> list[AvatarFrame]:
-    return synthetic_frames(settings.shapes, _GATE_JOBS, 192, 256, seed=5)
-
-
-def _gate_features(encoder: WhisperEncoder) -> Tensor:
-    stream = FeatureStream(encoder)
-    stream.push(synthetic_speech(0.8, seed=4))
-    stream.end()
-    rows = torch.cat([rows for _, rows in drain(stream)])
-    return rows[2 : 2 + _GATE_JOBS]
-
-
-def _weights(settings: Settings, folder: str = "weights") -> ModelWeights:
-    states = {name: load_file(settings.folder / folder / f"{name}.safetensors", settings.device) for name in _MODELS}
-    return ModelWeights(**states)
+from benchmarks.gpu.gate import composition, gate
+from benchmarks.gpu.plan import VARIANTS, Save, Settings
+from benchmarks.gpu.prepare import weights_of
 
 
 def _core(settings: Settings, tier: DecoderTier, variant: str, batch_sizes: tuple[int, ...]) -> Core:
     return Core(
         settings.shapes,
-        _weights(settings),
+        weights_of(settings),
         settings.device,
         Options(decoder=tier, batch_sizes=batch_sizes, **VARIANTS[variant]),
     )
-
-
-def gate(settings: Settings, core: Core) -> dict[str, Any]:
-    """The core's latents and faces against the plain fp32 path's, of the same weights and inputs."""
-    expected = load_file(settings.folder / "gate.safetensors")
-    avatar = core.avatar(_gate_frames(settings))
-    speech = expected["features"].to(settings.device)
-    jobs = [Job(speech[n], avatar, n) for n in range(_GATE_JOBS)]
-    size = next(size for size in sorted(core.lanes) if size >= _GATE_JOBS)
-    core.render(jobs)
-    lane = core.lanes[size]
-    latents = lane.latents[:_GATE_JOBS].float().cpu()
-    faces = lane.faces[:_GATE_JOBS].cpu().numpy()
-    result = compare(mouth(faces), mouth(expected[core.options.decoder].numpy()))
-    alone = core.render(jobs[:1])
-    lone = core.lanes[min(core.lanes)].latents[:1].float().cpu()
-    assert alone[0] is not None
-    return {
-        "passes": result.passes,
-        "mouth": as_dict(result),
-        "latents, dB": round(snr_db(latents, expected["latents"]), 2),
-        "latents alone against in a batch, dB": round(min(999.0, snr_db(lone, latents[:1])), 2),
-    }
 
 
 def variant(settings: Settings, save: Save, name: str) -> None:
@@ -199,6 +70,8 @@ def stages(settings: Settings, save: Save, tier: DecoderTier, name: str) -> None
     save(out)
     features = _speech_features(core, 8.0 if settings.cuda else 1.0)
     out["patch, px"] = f"{avatar.patches[0].part.width} x {avatar.patches[0].part.height}"
+    out["speech encoder alone against in a batch"] = composition(core)
+    save(out)
     out["speech encoder, ms"] = _encoder_ms(settings, core)
     out["stages, ms"], out["latency, ms"] = {}, {}
     for size in settings.batch_sizes:
@@ -237,8 +110,6 @@ def _speech_features(core: Core, seconds: float) -> Tensor:
 
 def _encoder_ms(settings: Settings, core: Core) -> dict[str, float]:
     """One call of the speech encoder for a block of each of 1 and 4 talkers (on CUDA about 3 s in), by context."""
-    from avatar.musetalk.features import Context
-
     out = {}
     speech = synthetic_speech(4.0)
     for context in Context:
@@ -285,7 +156,8 @@ def _heard_jobs(core: Core, avatar: Avatar) -> Iterator[Job]:
 
 
 def _sustained(settings: Settings, core: Core, jobs: Iterator[Job], seconds: float) -> dict[str, Any]:
-    """Batches of the largest size without a pause: two on their way while one is put into whole pictures."""
+    """Batches of the largest size without a pause, as many on their way as there are buffers; the last of them is put
+    into whole pictures meanwhile, in another thread."""
     size = max(core.lanes)
     waiting: deque[Future[list[Planes | None]]] = deque()
     made, lost, marks = 0, 0, []
@@ -295,7 +167,7 @@ def _sustained(settings: Settings, core: Core, jobs: Iterator[Job], seconds: flo
         while (now := time.perf_counter() - start) < seconds or waiting:
             if now < seconds:
                 waiting.append(reader.submit(core.submit([next(jobs) for _ in range(size)]).pictures))
-            if len(waiting) == 2 or now >= seconds:
+            if len(waiting) == IN_FLIGHT or now >= seconds:
                 pictures = waiting.popleft().result()
                 made += len(pictures)
                 lost += sum(picture is None for picture in pictures)
@@ -313,18 +185,23 @@ def _sustained(settings: Settings, core: Core, jobs: Iterator[Job], seconds: flo
     }
 
 
-def start(settings: Settings, save: Save, name: str, spawned: float) -> None:
-    """How long after the process was spawned the first picture is there; caches are warm from what ran before."""
-    out = {"imports, s": round(time.time() - spawned, 2)}
-    weights = _weights(settings, "half" if settings.cuda else "weights")
+def start(settings: Settings, save: Save, name: str, artefacts: Path, spawned: float) -> None:
+    """How long after this process was spawned the first picture is there, and how much compiled it found."""
+    found = sum(path.is_file() for path in artefacts.rglob("*"))
+    out: dict[str, Any] = {"layout": name, "compiled files found": found}
+    out["imports, s"] = round(time.time() - spawned, 2)
+    save(out)
+    weights = weights_of(settings, "half" if settings.cuda else "weights")
     wait(settings.cuda)
     out["weights loaded, s"] = round(time.time() - spawned, 2)
+    save(out)
     core = Core(settings.shapes, weights, settings.device, Options(batch_sizes=settings.batch_sizes, **VARIANTS[name]))
     wait(settings.cuda)
     out["core ready, s"] = round(time.time() - spawned, 2)
     avatar = core.avatar(synthetic_frames(settings.shapes, 1, *settings.picture))
-    core.render([Job(_speech_features(core, 0.2)[0], avatar, 0)])
+    picture = core.render([Job(_speech_features(core, 0.2)[0], avatar, 0)])[0]
     out["first picture, s"] = round(time.time() - spawned, 2)
+    out["first picture is finite"] = picture is not None
     save(out)
 
 
@@ -359,12 +236,3 @@ def _memory(settings: Settings) -> dict[str, float]:
         out["device reserved"] = round(torch.cuda.memory_reserved() / 2**20, 1)
         out["device used, all"] = round((total - free) / 2**20, 1)
     return out
-
-
-def as_dict(value: Fidelity) -> dict[str, Any]:
-    return {
-        "psnr, dB": round(min(value.psnr_db, 999.0), 2),
-        "ssim": round(value.ssim, 5),
-        "sharpness": round(value.sharpness, 4),
-        "largest difference of 255": value.largest,
-    }

@@ -180,7 +180,7 @@ class FakeServer:
         self.talks: dict[str, Talk] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.greeting = "Hello! I am Mien."
-        self.word_s = 0.09
+        self.word_s = 0.04
         self.thinking_s = 0.25
         self.download_step_s = 0.12
         self.token: str | None = None

@@ -91,7 +91,6 @@ CONTRAST_JS = (
 
 
 def assert_contrast(page: Page, at_least: int) -> None:
-    page.wait_for_timeout(350)  # colours ease in
     found: list[dict[str, Any]] = page.evaluate(CONTRAST_JS)
     assert len(found) >= at_least, f"only {len(found)} texts were measured"
     assert [(each["text"], round(each["worst"], 2)) for each in found if each["worst"] < 4.5] == []
@@ -101,7 +100,7 @@ def assert_contrast(page: Page, at_least: int) -> None:
 def test_contrast_is_at_least_aa(open_page: OpenPage, server: FakeServer, scheme: str) -> None:
     server.offers = [{"id": "whisper", "text": "A better recognizer can run here.", "size_mb": 145}]
     server.thinking_s = 0
-    page = open_page(color_scheme=scheme)
+    page = open_page(color_scheme=scheme, reduced_motion="reduce")  # colours that do not ease in need no waiting
     expect(button(page, "Start conversation")).to_be_visible()
     assert_contrast(page, 6)
     start(page)
@@ -124,7 +123,7 @@ def test_contrast_is_at_least_aa(open_page: OpenPage, server: FakeServer, scheme
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_of_a_failure(open_page: OpenPage, server: FakeServer, scheme: str) -> None:
     server.full_for, server.retry_after_s = 9, 60
-    page = open_page(color_scheme=scheme, expected=("503 (Service Unavailable)",))
+    page = open_page(color_scheme=scheme, reduced_motion="reduce", expected=("503 (Service Unavailable)",))
     button(page, "Start conversation").click()
     expect(page.get_by_role("alert")).to_contain_text("Mien is busy")
     assert_contrast(page, 7)

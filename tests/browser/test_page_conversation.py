@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_start_plays_picture_and_sound_through_one_element(open_page: OpenPage, server: FakeServer) -> None:
+    server.word_s = 0.1
     page = open_page()
     start(page)
     wait_until(page, lambda: stats(page)["video"]["frames_decoded"] > 20, "20 pictures")

@@ -18,6 +18,7 @@ GONE = ("ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")
 
 
 def test_refused_microphone_goes_on_by_typing_and_can_be_tried_again(open_page: OpenPage, server: FakeServer) -> None:
+    server.word_s = 0.1
     page = open_page(microphone=False)
     button(page, "Start conversation").click()
     expect(page.get_by_text("The microphone was refused.")).to_be_visible()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ from rooms.memory import MemorySink
 from rooms.mp4 import Provenance
 from rooms.packets import FADE_SAMPLES
 from rooms.recording import RecordingSink
-from rooms.tracks import PeerSink
+from rooms.tracks import PACKET_MS, PeerSink
 from tests.doubles.mp4 import play
 
 pytestmark = pytest.mark.media
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.media
 WIDTH = HEIGHT = 64
 SILENCE = 0.01
 """Of full scale; a lossy codec leaves a little around an edge."""
+PACKET_SAMPLES = SAMPLE_RATE_HZ * PACKET_MS // 1000
 EDGE_SAMPLES = 720
 """15 ms: how far a lossy codec smears an edge."""
 
@@ -74,13 +76,13 @@ async def open_recording(folder: Path, *, fragmented: bool) -> Opened:
 async def open_peer(folder: Path) -> Opened:
     """The two tracks of a WebRTC peer, asked for frames as aiortc's senders ask."""
     sink = PeerSink()
-    sounds: list[av.AudioFrame] = []
+    packets: list[av.Packet[Any]] = []
     pictures: list[av.VideoFrame] = []
 
     async def send_sound() -> None:
         with contextlib.suppress(MediaStreamError):
             while True:
-                sounds.append(await sink.sound.recv())
+                packets.append(await sink.sound.recv())
 
     async def send_pictures() -> None:
         with contextlib.suppress(MediaStreamError):
@@ -91,9 +93,11 @@ async def open_peer(folder: Path) -> Opened:
 
     async def sent() -> Sent:
         await asyncio.gather(*sending)
-        sound = np.zeros(max((_pts(one) + one.samples for one in sounds), default=0), np.float32)
-        for one in sounds:
-            sound[_pts(one) : _pts(one) + one.samples] = one.to_ndarray()[0] / 32768
+        sound = np.zeros(max((_pts(one) + PACKET_SAMPLES for one in packets), default=0), np.float32)
+        decoder = av.AudioCodecContext.create("libopus", "r")
+        for one in packets:
+            (decoded,) = decoder.decode(av.Packet(bytes(one)))
+            sound[_pts(one) : _pts(one) + PACKET_SAMPLES] = decoded.to_ndarray().reshape(-1, 2)[:, 0] / 32768
         per_tick = 90_000 * TICK_MS // 1000
         shown = [(_pts(one) // per_tick, float(one.to_ndarray()[:HEIGHT].mean())) for one in pictures]
         return Sent(sound, shown)
@@ -112,7 +116,7 @@ async def open_memory(folder: Path) -> Opened:
     return Opened(sink, sent)
 
 
-def _pts(frame: av.AudioFrame | av.VideoFrame) -> int:
+def _pts(frame: av.Packet[Any] | av.VideoFrame) -> int:
     assert frame.pts is not None
     return frame.pts
 

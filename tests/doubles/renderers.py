@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.frames import Pcm, Picture
 from avatar.renderer import Expression, RendererError, Shot
+from avatar.waiting import Answer, Waiting
 
 _NO_SEGMENT = 0xFFFF
 
@@ -34,17 +35,21 @@ def read_shot(picture: Picture) -> Shot:
     return Shot(words[0], segment, words[2], words[3], after)
 
 
+def drawn(shot: Shot, heard: Pcm) -> Picture:
+    """`shot_picture` of a shot and all of its segment that has been heard."""
+    return shot_picture(shot, int(np.abs(heard).sum()))
+
+
 class ScriptedRenderer:
     """Answers each shot after ``latency(shot)`` seconds, once its audio has come.
 
     Args:
         latency: seconds from the moment that everything needed is there; None never answers.
         fails: shots for which the answer is an error.
+        draw: the picture of a shot and all that was heard of its segment, at 16 kHz (nothing for an idle shot).
     """
 
     name = "scripted"
-    width = height = 16
-    still = shot_picture(Shot(0xFFFFFFFF), 0)
 
     def __init__(
         self,
@@ -55,54 +60,51 @@ class ScriptedRenderer:
         start_grace_ms: int = 120,
         latency: Callable[[Shot], float | None] = lambda shot: 0.0,
         fails: Callable[[Shot], bool] = lambda shot: False,
+        draw: Callable[[Shot, Pcm], Picture] = drawn,
     ) -> None:
         self.lookahead_ms = lookahead_ms
         self.lead_ticks = lead_ticks
         self.start_ticks = start_ticks
         self.start_grace_ms = start_grace_ms
+        self.still = draw(Shot(0xFFFFFFFF), np.zeros(0, np.int16))
+        self.width, self.height = self.still.width, self.still.height
         self.requests: list[Shot] = []
         self.expressions: list[tuple[Expression, int]] = []
         self.broken = False
         """Every call raises."""
         self._latency = latency
         self._fails = fails
+        self._draw = draw
         self._audio: dict[int, list[Pcm]] = {}
-        self._ended: set[int] = set()
-        self._waiting: list[tuple[Shot, asyncio.Future[Picture]]] = []
+        self._waiting = Waiting(lookahead_ms)
 
     def push(self, segment: int, pcm: Pcm) -> None:
         self._check()
-        self._audio.setdefault(segment, []).append(pcm)
-        self._serve()
+        if self._waiting.push(segment, pcm.size):
+            self._audio.setdefault(segment, []).append(pcm)
+            self._waiting.serve()
 
     def end(self, segment: int) -> None:
         self._check()
-        self._ended.add(segment)
-        self._serve()
+        if self._waiting.end(segment):
+            self._waiting.serve()
 
     def clear(self, generation: int) -> None:
         self._check()
-        for _, future in self._waiting:
-            future.cancel()
         self._waiting.clear()
         self._audio.clear()
-        self._ended.clear()
 
     def express(self, expression: Expression, tick: int) -> None:
         self._check()
         self.expressions.append((expression, tick))
 
-    def request(self, shot: Shot) -> asyncio.Future[Picture]:
+    def request(self, shot: Shot) -> Answer:
         self._check()
         self.requests.append(shot)
-        future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-        self._waiting.append((shot, future))
-        self._serve()
-        return future
+        return self._waiting.request(shot, lambda answer: self._answer(shot, answer))
 
     async def aclose(self) -> None:
-        for _, future in self._waiting:
-            future.cancel()
+        self._waiting.close()
 
     def heard(self, segment: int) -> Pcm:
         """All that came of a segment, at 16 kHz."""
@@ -112,36 +114,19 @@ class ScriptedRenderer:
         if self.broken:
             raise RuntimeError("the renderer is broken")
 
-    def _serve(self) -> None:
-        still_waiting = []
-        for shot, future in self._waiting:
-            if future.done():
-                continue
-            if self._has_audio(shot):
-                self._answer(shot, future)
-            else:
-                still_waiting.append((shot, future))
-        self._waiting = still_waiting
-
-    def _has_audio(self, shot: Shot) -> bool:
-        if shot.segment is None or shot.segment in self._ended:
-            return True
-        came = sum(pcm.size for pcm in self._audio.get(shot.segment, []))
-        return came >= TICK_SPEECH_SAMPLES * (shot.n + 1) + int(self.lookahead_ms * 16)
-
-    def _answer(self, shot: Shot, future: asyncio.Future[Picture]) -> None:
+    def _answer(self, shot: Shot, answer: Answer) -> None:
         delay = self._latency(shot)
         if delay is None:
             return
-        heard = int(np.abs(self.heard(shot.segment)).sum()) if shot.segment is not None else 0
+        picture = self._draw(shot, self.heard(shot.segment) if shot.segment is not None else np.zeros(0, np.int16))
 
         def resolve() -> None:
-            if future.done():
+            if answer.done():
                 return
             if self._fails(shot):
-                future.set_exception(RendererError(f"no picture for {shot}"))
+                answer.set_exception(RendererError(f"no picture for {shot}"))
             else:
-                future.set_result(shot_picture(shot, heard))
+                answer.set_result(picture)
 
         if delay > 0:
             asyncio.get_running_loop().call_later(delay, resolve)

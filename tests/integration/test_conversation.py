@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -135,6 +136,31 @@ async def test_a_spoken_question_is_answered_aloud_with_its_waterfall() -> None:
         assert asked[-1].body["messages"][-1] == {"role": "user", "content": "what is the capital of France"}
         lips = [read_shot(frame.picture) for frame in talk.room.sink.frames if np.abs(frame.sound).max() > 300]
         assert all(shot.segment is not None for shot in lips[2:]), "every sound of speech has its picture"
+
+
+async def test_on_this_machine_speech_is_understood_through_one_voice_detection() -> None:
+    def detections() -> int:
+        return sum(thread.name.startswith("inference.vad") for thread in threading.enumerate())
+
+    before = detections()
+    async with talking(STT_PROVIDER="pocketsphinx") as talk:
+        talk.endpoint.replies = ["I have heard you."]
+        await talk.person.say(await talk.speech("How are you today?"))
+        await until(lambda: bool(talk.of_type("turn")), "an answer")
+        assert detections() == before + 1, "livekit-agents' adapter would have a second one"
+        assert 1 <= len(talk.captions("user")[-1]["text"].split()) <= 8
+        assert talk.of_type("turn")[-1]["stages"][0]["name"] == "transcript"
+        assert talk.of_type("turn")[-1]["stages"][0]["ms"] > 0
+
+
+async def test_who_leaves_in_the_middle_of_a_sentence_is_let_go() -> None:
+    async with talking(STT_PROVIDER="pocketsphinx") as talk:
+        sentence = await talk.speech("I would like to tell you a very long story about a dog and a cat.")
+        speaking = asyncio.create_task(talk.person.say(sentence))
+        await until(lambda: any(state["state"] == "speaking" for state in talk.of_type("user_state")), "it listens")
+    await speaking
+    assert not talk.captions("user")
+    assert not talk.of_type("notice")
 
 
 async def test_a_voice_interrupts_and_what_was_not_heard_is_not_in_the_history() -> None:

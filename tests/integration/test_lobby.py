@@ -162,6 +162,19 @@ async def test_speech_waits_for_a_person_who_was_cut_off() -> None:
         await until(lambda: loud_seconds(guest.page.heard()) > 3, "the rest of the speech")
 
 
+async def test_a_malformed_offer_for_a_conversation_does_not_stop_its_speech() -> None:
+    async with lobby() as (hall, guests):
+        guest = Guest(hall)
+        guests.append(guest)
+        await guest.join(browser={"name": "b"})
+        guest.page.send({"type": "chat", "id": "1", "text": " ".join(["word"] * 30)})
+        await until(lambda: loud_seconds(guest.page.heard()) > 1, "it speaks")
+        known = {"session": guest.answer["session"], "secret": guest.answer["secret"]}
+        with pytest.raises(Refusal):
+            await hall.offer({"type": "offer", "sdp": "v=0\r\nnonsense"} | known)
+        await until(lambda: loud_seconds(guest.page.heard()) > 3, "the rest of the speech, on the same connection")
+
+
 async def test_somebody_elses_session_cannot_be_taken_over() -> None:
     async with lobby() as (hall, guests):
         guest = Guest(hall)

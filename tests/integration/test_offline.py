@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import av
@@ -17,9 +17,10 @@ from agent.offline import LEAD_IN_TICKS, TAIL_OUT_TICKS, OfflineError, Progress,
 from agent.settings import load_settings
 from agent.speechfile import SpeechFileError
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, TICK_SPEECH_SAMPLES, Pcm, Picture
-from avatar.renderer import Expression, RendererError, Shot
+from avatar.renderer import Shot
 from rooms.mp4 import Provenance
 from tests.doubles.mp4 import play
+from tests.doubles.renderers import ScriptedRenderer
 
 pytestmark = pytest.mark.media
 
@@ -28,77 +29,15 @@ IDLE_LUMA = 40
 ORIGIN = Provenance("0", "Test", "level")
 
 
-class LevelRenderer:
-    """Its pictures are as bright as the sound that they go with is loud: silence 60, a full-scale tone 220.
-
-    Args:
-        lookahead_ms: how much audio after a picture's own it waits for.
-        delay_s: how long each picture takes.
-    """
-
-    name = "level"
-    width = height = SIDE_PX
-    lead_ticks = 3
-    start_ticks = 0
-    start_grace_ms = 120
-
-    def __init__(self, lookahead_ms: float = 92.5, delay_s: float = 0.0) -> None:
-        self.lookahead_ms = lookahead_ms
-        self._delay_s = delay_s
-        self._heard: dict[int, Pcm] = {}
-        self._ended: set[int] = set()
-        self._waiting: list[tuple[Shot, asyncio.Future[Picture]]] = []
-
-    @property
-    def still(self) -> Picture:
-        return _plain(IDLE_LUMA)
-
-    def push(self, segment: int, pcm: Pcm) -> None:
-        self._heard[segment] = np.concatenate([self._heard.get(segment, np.zeros(0, np.int16)), pcm])
-        self._answer()
-
-    def end(self, segment: int) -> None:
-        self._ended.add(segment)
-        self._answer()
-
-    def clear(self, generation: int) -> None:
-        for _, future in self._waiting:
-            future.cancel()
-        self._waiting.clear()
-        self._heard.clear()
-
-    def express(self, expression: Expression, tick: int) -> None:
-        pass
-
-    def request(self, shot: Shot) -> asyncio.Future[Picture]:
-        future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-        self._waiting.append((shot, future))
-        self._answer()
-        return future
-
-    async def aclose(self) -> None:
-        self.clear(0)
-
-    def _answer(self) -> None:
-        left = []
-        for shot, future in self._waiting:
-            if future.done():
-                continue
-            needed = TICK_SPEECH_SAMPLES * (shot.n + 1) + round(16 * self.lookahead_ms)
-            if shot.segment is None:
-                luma = float(IDLE_LUMA)
-            elif shot.segment in self._ended or len(self._heard[shot.segment]) >= needed:
-                luma = level_luma(self._heard[shot.segment][TICK_SPEECH_SAMPLES * shot.n :][:TICK_SPEECH_SAMPLES])
-            else:
-                left.append((shot, future))
-                continue
-            asyncio.get_running_loop().call_later(self._delay_s, _resolve, future, _plain(round(luma)))
-        self._waiting = left
+def level_renderer(delay_s: float = 0.0, fails: Callable[[Shot], bool] = lambda shot: False) -> ScriptedRenderer:
+    """Its pictures are as bright as the sound that they go with is loud: silence 60, a full-scale tone 220; each takes
+    ``delay_s``."""
+    return ScriptedRenderer(lookahead_ms=92.5, lead_ticks=3, latency=lambda shot: delay_s, fails=fails, draw=level)
 
 
-def _resolve(future: asyncio.Future[Picture], picture: Picture) -> None:
-    if not future.done():
-        future.set_result(picture)
+def level(shot: Shot, heard: Pcm) -> Picture:
+    own = heard[TICK_SPEECH_SAMPLES * shot.n :][:TICK_SPEECH_SAMPLES]
+    return _plain(IDLE_LUMA if shot.segment is None else round(level_luma(own)))
 
 
 def _plain(luma: int) -> Picture:
@@ -138,7 +77,7 @@ def quiet_progress(out: Path) -> Progress:
 @pytest.mark.parametrize("sizes", [(48_000,), (441, 7, 1920), (10_000_000,)], ids=["seconds", "crumbs", "all-at-once"])
 async def test_each_picture_goes_with_its_own_sound(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     out, said = tmp_path / "level.mp4", speech(4.01)
-    await render_file(LevelRenderer(), pieces(said, sizes), out, ORIGIN, quiet_progress(out))
+    await render_file(level_renderer(), pieces(said, sizes), out, ORIGIN, quiet_progress(out))
     played = play(out)
     speech_ticks = -(-said.size // TICK_SAMPLES)
     assert len(played.luma) == LEAD_IN_TICKS + speech_ticks + TAIL_OUT_TICKS
@@ -157,7 +96,7 @@ async def test_each_picture_goes_with_its_own_sound(tmp_path: Path, sizes: tuple
 async def test_speech_that_comes_slowly_leaves_no_gap(tmp_path: Path) -> None:
     out, said = tmp_path / "slow.mp4", speech(3.0)
     slowly = pieces(said, (4800,), wait_s=0.02)
-    await render_file(LevelRenderer(delay_s=0.002), slowly, out, ORIGIN, quiet_progress(out))
+    await render_file(level_renderer(delay_s=0.002), slowly, out, ORIGIN, quiet_progress(out))
     played = play(out)
     start = LEAD_IN_TICKS * TICK_SAMPLES
     assert float(np.abs(played.sound[start : start + said.size] - said / 32768).max()) < 0.06
@@ -167,7 +106,7 @@ async def test_two_runs_give_the_same_pictures(tmp_path: Path) -> None:
     lumas = []
     for name, delay_s in (("a.mp4", 0.0), ("b.mp4", 0.005)):
         out = tmp_path / name
-        await render_file(LevelRenderer(delay_s=delay_s), pieces(speech(1), (999,)), out, ORIGIN, quiet_progress(out))
+        await render_file(level_renderer(delay_s=delay_s), pieces(speech(1), (999,)), out, ORIGIN, quiet_progress(out))
         lumas.append(play(out).luma)
     assert np.array_equal(lumas[0], lumas[1])
 
@@ -175,7 +114,7 @@ async def test_two_runs_give_the_same_pictures(tmp_path: Path) -> None:
 async def test_without_sound_there_is_no_video(tmp_path: Path) -> None:
     out = tmp_path / "none.mp4"
     with pytest.raises(OfflineError, match="the sound is empty"):
-        await render_file(LevelRenderer(), pieces(speech(0), (1,)), out, ORIGIN, quiet_progress(out))
+        await render_file(level_renderer(), pieces(speech(0), (1,)), out, ORIGIN, quiet_progress(out))
     assert names_in(tmp_path) == []
 
 
@@ -186,21 +125,14 @@ async def test_a_fault_in_the_speech_leaves_nothing_behind(tmp_path: Path) -> No
 
     out = tmp_path / "broken.mp4"
     with pytest.raises(SpeechFileError, match="mid-word"):
-        await render_file(LevelRenderer(), broken(), out, ORIGIN, quiet_progress(out))
+        await render_file(level_renderer(), broken(), out, ORIGIN, quiet_progress(out))
     assert names_in(tmp_path) == []
 
 
 async def test_a_renderer_that_fails_costs_pictures_and_not_the_voice(tmp_path: Path) -> None:
-    class Failing(LevelRenderer):
-        def request(self, shot: Shot) -> asyncio.Future[Picture]:
-            if shot.segment is not None and shot.n % 2:
-                failed: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
-                failed.set_exception(RendererError(f"no picture {shot.n}"))
-                return failed
-            return super().request(shot)
-
+    renderer = level_renderer(fails=lambda shot: shot.segment is not None and shot.n % 2 == 1)
     out, said = tmp_path / "failing.mp4", speech(1)
-    await render_file(Failing(), pieces(said, (4800,)), out, ORIGIN, quiet_progress(out))
+    await render_file(renderer, pieces(said, (4800,)), out, ORIGIN, quiet_progress(out))
     played = play(out)
     start = LEAD_IN_TICKS * TICK_SAMPLES
     assert float(np.abs(played.sound[start : start + said.size] - said / 32768).max()) < 0.06

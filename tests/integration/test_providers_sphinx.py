@@ -16,6 +16,7 @@ from livekit import rtc
 
 from agent.speech.espeak import Espeak
 from agent.speech.pocketsphinx import PocketsphinxSTT, Sphinx, SphinxError
+from agent.speech.sphinx_worker import EARS
 from avatar.frames import SPEECH_RATE_HZ, Pcm
 from tests.endpoints.speech import speak
 
@@ -119,6 +120,64 @@ async def test_a_child_that_dies_is_started_again(sphinx: Sphinx, espeak: Espeak
     os.kill(sphinx.pid, signal.SIGKILL)
     text, _ = await asking
     assert text
+
+
+def pieces(pcm: Pcm) -> list[Pcm]:
+    """As voice detection hands them over."""
+    return [pcm[start : start + 512] for start in range(0, pcm.size, 512)]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("phrase", PHRASES)
+async def test_what_is_fed_while_it_is_said_is_understood_as_well(sphinx: Sphinx, espeak: Espeak, phrase: str) -> None:
+    listening = sphinx.listen(PHRASES)
+    for piece in pieces(await said(espeak, phrase)):
+        listening.feed(piece)
+        await asyncio.sleep(0)
+    text, confidence = await listening.finish()
+    assert text == phrase
+    assert 0 < confidence <= 1
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_speak_at_the_same_time_are_all_understood(sphinx: Sphinx, espeak: Espeak) -> None:
+    """More of them than can be decoded at a time; and one of them leaves in the middle of a word."""
+    phrases = [PHRASES[number % len(PHRASES)] for number in range(EARS + 2)]
+    sounds = [pieces(await said(espeak, phrase)) for phrase in phrases]
+    people = [sphinx.listen(PHRASES) for _ in sounds]
+    for moment in range(max(len(sound) for sound in sounds)):
+        for person, sound in zip(people, sounds, strict=True):
+            for piece in sound[moment : moment + 1]:
+                person.feed(piece)
+        await asyncio.sleep(0)
+        if moment == 40:
+            people[0].drop()
+    texts = await asyncio.gather(*(person.finish() for person in people[1:]))
+    assert [text for text, _ in texts] == phrases[1:]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_child_that_dies_while_somebody_speaks_hears_all_of_it_again(sphinx: Sphinx, espeak: Espeak) -> None:
+    sound = pieces(await said(espeak, PHRASES[3]))
+    listening = sphinx.listen(PHRASES)
+    for number, piece in enumerate(sound):
+        listening.feed(piece)
+        await asyncio.sleep(0)
+        if number == len(sound) // 2:
+            assert sphinx.pid is not None
+            os.kill(sphinx.pid, signal.SIGKILL)
+    assert (await listening.finish())[0] == PHRASES[3]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_child_that_is_not_running_yet_hears_all_of_it(espeak: Espeak) -> None:
+    client = Sphinx()
+    listening = client.listen(PHRASES)
+    for piece in pieces(await said(espeak, PHRASES[2])):
+        listening.feed(piece)
+    assert client.pid is None
+    assert (await listening.finish())[0] == PHRASES[2]
+    await client.aclose()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from avatar.musetalk.avatars import AvatarError, AvatarFrame, place, planes_of
+from avatar.musetalk.batches import CoreError, Job
 from avatar.musetalk.config import TINY, DecoderTier
-from avatar.musetalk.core import Core, CoreError, Job, Options
+from avatar.musetalk.core import Core, Options
 from avatar.musetalk.demo import synthetic_frames, synthetic_speech
 from avatar.musetalk.features import FeatureStream
-from avatar.musetalk.fidelity import compare
+from avatar.musetalk.fidelity import compare, mouth
 from avatar.musetalk.paste import Patch, offsets, paste_one
 from avatar.musetalk.reference import Reference, paste_plainly
 from avatar.musetalk.weights import ModelWeights, WeightsError
@@ -64,6 +65,25 @@ def test_pictures_equal_the_plain_path(
         assert np.array_equal(untouched, frame.body), "nothing outside the patch may change"
 
 
+@pytest.mark.parametrize("tier", ["exact", "tiny"])
+def test_half_precision_goes_the_whole_way_and_passes_the_gate(
+    tiny_weights: ModelWeights, frames: list[AvatarFrame], tier: DecoderTier
+) -> None:
+    """As on a card, without its kernels: fp32 features in, half precision within, no dtype in the way of another."""
+    core = Core(TINY, tiny_weights, "cpu", Options(decoder=tier, dtype=torch.float16, batch_sizes=(4,)))
+    speech = heard(core)
+    reference = Reference(TINY, tiny_weights, tier, "cpu")
+    latents = torch.from_numpy(np.stack([frame.latents for frame in frames]))
+    expected = mouth(reference.face(reference.image(reference.latents(latents, speech[:4]))))
+    for keep_stems in (True, False):
+        avatar = core.avatar(frames, keep_stems=keep_stems)
+        pictures = core.render([Job(speech[n], avatar, n) for n in range(4)])
+        assert all(picture is not None for picture in pictures)
+        result = compare(mouth(core.lanes[4].faces.numpy()), expected)
+        assert result.passes, result
+        assert result.psnr_db < 80, "this was not half precision"
+
+
 def test_a_picture_does_not_depend_on_its_batch(core: Core, frames: list[AvatarFrame]) -> None:
     avatar, speech = core.avatar(frames), heard(core)
     jobs = [Job(speech[n], avatar, n % 4) for n in range(4)]
@@ -107,6 +127,8 @@ def test_batches_overlap_and_buffers_are_bounded(core: Core, frames: list[Avatar
         assert two is not None
         assert np.array_equal(one, two), "a buffer was overwritten before it was read"
     assert all(batch.done() for batch in batches)
+    with pytest.raises(CoreError, match="taken before"):
+        batches[0].pictures()  # its buffer may be another batch's by now
 
 
 def test_a_picture_that_is_not_finite_is_withheld_and_harms_no_other(core: Core, frames: list[AvatarFrame]) -> None:
@@ -122,6 +144,12 @@ def test_misuse_is_told(core: Core, frames: list[AvatarFrame], tiny_weights: Mod
     for jobs in ([], [Job(speech[0], avatar, 0)] * 5):
         with pytest.raises(CoreError, match=f"1 to 4 jobs, not {len(jobs)}"):
             core.submit(jobs)
+    for features in (speech[0, :1], speech[:2].flatten(0, 1), speech[:1]):
+        with pytest.raises(CoreError, match=r"job 1: a picture's features are \(50, 32\), not"):
+            core.submit([Job(speech[0], avatar, 0), Job(features, avatar, 0)])
+    for frame in (-1, 4):
+        with pytest.raises(CoreError, match=f"frames 0 to 3, not {frame}"):
+            core.submit([Job(speech[0], avatar, frame)])
     with pytest.raises(AvatarError, match="at least one frame"):
         core.avatar([])
     with pytest.raises(AvatarError, match="latents must be"):
@@ -185,7 +213,6 @@ def test_inconsistent_frames_are_refused(frames: list[AvatarFrame], change: dict
 def test_full_size_half_precision_passes_the_gate(cuda: str, tier: DecoderTier) -> None:
     """All optimisations on, against plain fp32; see `benchmarks/gpu` for the same with every variant."""
     from avatar.musetalk.config import MUSETALK_V15
-    from avatar.musetalk.fidelity import mouth
     from avatar.musetalk.synthetic import synthetic_weights
 
     weights = synthetic_weights(MUSETALK_V15, device=cuda)

@@ -59,18 +59,26 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from avatar.musetalk import kernels
 def build(kernel, types, constants):
+    # As at run time: pointers and sizes divisible by 16 are compiled as such, and a size of 1 as a constant.
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
-    assert len(compiled.asm["cubin"]) > 1000
-    assert compiled.metadata.shared < 48 * 1024
+    for even in (False, True):
+        divisible = {(n,): [["tt.divisibility", 16]] for n, name in enumerate(kernel.arg_names)
+                     if even and (signature[name][0] == "*" or name in ("rows", "channels", "total"))}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=divisible)
+        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+        assert len(compiled.asm["cubin"]) > 1000
+        assert compiled.metadata.shared < 48 * 1024
 size = {"rows": "i32", "channels": "i32"}
-tile = {"block_rows": 128, "block_channels": 64}
-build(kernels._deviations, {"x": "*fp16", "partial": "*fp32", **size}, tile)
-build(kernels._apply, {"x": "*fp16", "coefficients": "*fp32", "y": "*fp16", **size}, {**tile, "silu": True})
+for block_rows in (16, 128):
+    tile = {"block_rows": block_rows, "block_channels": 64}
+    build(kernels._deviations, {"x": "*fp16", "partial": "*fp32", **size}, tile)
+    for silu in (True, False):
+        build(kernels._apply, {"x": "*fp16", "coefficients": "*fp32", "y": "*fp16", **size}, {**tile, "silu": silu})
 tensors = {name: "*fp32" for name in ("partial", "weight", "bias", "shift", "out")}
-build(kernels._coefficients, {**tensors, "runs": "i32", "channels": "i32", "group_channels": "i32", "eps": "fp32"},
-      {"block_rows": 128, "block_runs": 32, "block_channels": 16, "shifted": True})
+merged = {**tensors, "channels": "i32", "group_channels": "i32", "eps": "fp32"}
+widest = {"block_runs": 32, "block_channels": 128}
+build(kernels._coefficients, {**merged, "runs": "i32"}, {**widest, "block_rows": 128, "shifted": True})
+build(kernels._coefficients, merged, {**widest, "block_rows": 16, "shifted": False, "runs": 1})
 build(kernels._add, {"x": "*fp16", "h": "*fp16", "shift": "*fp32", "y": "*fp16", "total": "i32", "channels": "i32"},
       {"block": 1024})
 build(kernels._paste, {"faces": "*u8", "places": "*i64", "out": "*u8"}, {"side": 256, "block": 128})

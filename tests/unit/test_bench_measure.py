@@ -184,6 +184,21 @@ class TestMouth:
         assert abs(row - 14) <= 1
         assert abs(column - 15) <= 1
 
+    @pytest.mark.parametrize("blinks", [False, True], ids=["sways", "blinks"])
+    def test_neither_a_sway_nor_a_blink_passes_for_the_mouth(self, blinks: bool) -> None:
+        """In speech the head also turns, slowly, from where it was at rest, and the eyes shut now and then."""
+        rest, speech = [], []
+        for n in range(60):
+            sway = round(4 * np.sin(n / 9))
+            rest.append(self.face(open_by=0, shift=(0, 0), seed=n))
+            speech.append(self.face(open_by=40 * (n % 3), shift=(0, 0 if blinks else sway), seed=100 + n))
+            rest[-1][2:8, 28:38] = 60
+            speech[-1][2:8, 28:38] = 240 if blinks and n % 20 < 3 else 60
+            speech[-1][20:, : 6 + (0 if blinks else sway)] = 250  # a bright shoulder, the strongest edge of all
+        row, column = moving_box(np.stack(rest), np.stack(speech), (4, 10))
+        assert abs(row - 14) <= 1
+        assert abs(column - 15) <= 4
+
     def test_a_face_that_does_not_move_is_no_measurement(self) -> None:
         still = np.full((40, 30, 40), 100.0)
         with pytest.raises(NotMeasured):
@@ -214,6 +229,26 @@ class TestMouth:
         rest = np.stack([curled(self.portrait(0, shift)) for shift in range(-5, 6)])
         speech = np.stack([curled(self.portrait(4, shift)) for shift in range(-5, 6)])
         with pytest.raises(NotMeasured):
+            hole_level(rest, speech)
+
+    def test_a_level_by_itself_is_chance(self) -> None:
+        """At level 25 alone a curl of hair is a hole in speech, larger than the mouth; a little lighter it is hair."""
+
+        def curled(picture: Picture8) -> Picture8:
+            picture[2:14, 12:58] = 22
+            picture[2:14, :12] = 28
+            return picture
+
+        rest = np.stack([self.portrait(0, shift) for shift in range(-5, 1)])
+        speech = np.stack([curled(self.portrait(4, shift)) for shift in range(-5, 1)])
+        assert dark_holes(speech, 25).min() > dark_holes(speech, 60).max()
+        assert 35 < hole_level(rest, speech) <= 110
+
+    def test_a_hole_of_a_few_pixels_is_no_mouth(self) -> None:
+        rest = np.stack([self.portrait(0, shift) for shift in range(-5, 6)])
+        speech = rest.copy()
+        speech[:, 20:22, 30:34] = 35
+        with pytest.raises(NotMeasured, match="no mouth opens"):
             hole_level(rest, speech)
 
     def test_a_mouth_that_never_opens_has_no_level(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.mouth import RESTED_S, SPOKEN_S, Kind, Seen
 from benchmarks.recording import EAR_BLOCK_S, MIC_BLOCK_FRAMES, RATE_HZ, Recording
 
 pytestmark = pytest.mark.unit
@@ -112,3 +113,39 @@ def test_pictures_have_the_pixels_of_the_region_at_their_time(recording: Recordi
 def test_events_come_on_our_clock(recording: Recording) -> None:
     recording.add(batch(events=[{"type": "state", "at": 2000.0, "detail": {"state": "speaking"}}]))
     assert recording.events[0].at == pytest.approx(OFFSET_S + 2.0, abs=0.001)
+
+
+def test_the_loudest_around_a_time(recording: Recording) -> None:
+    recording.add(played([2000 + 10 * number for number in range(100)], loud=333))
+    burst = OFFSET_S + 2.333 + LATENCY_S
+    around = recording.loudest_around([burst - 0.2, burst - 0.05, burst + 0.05, burst + 0.3], 0.1, 0.1)
+    assert around.tolist() == pytest.approx([0, 0.5, 0.5, 0])
+
+
+def test_what_was_not_recorded_is_not_silence(recording: Recording) -> None:
+    assert np.isnan(recording.loudest_around([OFFSET_S], 0.1, 0.1)).all()
+    recording.add(played([2000 + 10 * number for number in range(100)]))
+    first, last = OFFSET_S + 2 + LATENCY_S, OFFSET_S + 3 + LATENCY_S
+    around = recording.loudest_around([first - 1, first + 0.05, last - 0.05, last + 1], 0.1, 0.1)
+    assert np.isnan(around).all()
+    assert recording.loudest_around([first + 0.5], 0.1, 0.1).tolist() == [0]
+
+
+def test_a_mouth_is_learned_from_pictures_known_to_be_of_speech_or_of_rest(recording: Recording) -> None:
+    """One burst of sound: pictures around it are of speech, those long after it of rest, the others of neither."""
+    recording.add(played([2000 + 10 * number for number in range(300)], loud=1000))
+    burst_ms = 3000 + LATENCY_S * 1000
+    offsets = [-700, -200, 0, 60, 100, 200, 500, 700, 1000]
+    shown = [[burst_ms + offset, number, 4] for number, offset in enumerate(offsets)]
+    region = base64.b64encode(bytes(4 * len(shown))).decode()
+    recording.add(batch(pictures=[*shown, [burst_ms + 40, 99, 0]], luma=region))
+    kept: dict[Kind, list[int]] = {}
+    kinds: tuple[Kind, ...] = ("speech", "rest")
+    for kind in kinds:
+        seen = Seen(kind)
+        seen.add(recording, recording.pictures, (2, 2))
+        kept[kind] = [round((at - OFFSET_S) * 1000 - burst_ms) for at in seen.at]
+        assert seen.left_out == len(shown) + 1 - len(seen.at)
+    assert kept["speech"] == [offset for offset in offsets if -SPOKEN_S[1] * 1000 <= offset <= SPOKEN_S[0] * 1000]
+    # At -700 not all of the time before it was recorded.
+    assert kept["rest"] == [-200, *(offset for offset in offsets if offset > RESTED_S[0] * 1000)]

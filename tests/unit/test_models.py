@@ -56,6 +56,8 @@ async def test_without_anything_set_everything_stays_on_the_machine() -> None:
         }
         assert isinstance(models.llm, SmallTalk)
         assert all(part.why for part in models.parts)
+        assert models.stt is not None
+        assert models.stt.detector is models.vad, "what is heard, and when, is one thing"
         assert not any(voice.provider == "openai" for voice in models.voices)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from livekit import rtc
+from livekit.agents.types import TimedString
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
 from agent.output import AHEAD_S, PlayoutOutput
+from agent.transcript import Captions
 from avatar.frames import SAMPLE_RATE_HZ, MienError
 from avatar.playout import Playout
 from rooms.memory import MemorySink
@@ -28,9 +31,12 @@ def frame(seconds: float, level: int = 5000, rate_hz: int = SAMPLE_RATE_HZ, chan
 
 class Stage:
     def __init__(self) -> None:
-        self.output = PlayoutOutput()
+        self.messages: list[dict[str, Any]] = []
+        self.captions = Captions(self.messages.append)
+        self.output = PlayoutOutput(self.captions)
         self.playout = Playout(ScriptedRenderer(), listener=self.output)
         self.output.bind(self.playout)
+        self.playout.on_tick = lambda tick: self.captions.reached(tick.position_s)
         self.sink = MemorySink()
         self.playout.attach(self.sink, primary=True)
         self.output.hold(False)
@@ -58,6 +64,28 @@ def test_a_segment_that_is_heard_starts_and_ends_once() -> None:
         ended = await stage.output.wait_for_playout()
         assert ended == PlaybackFinishedEvent(playback_position=0.5, interrupted=False)
         assert len(stage.started) == len(stage.finished) == 1
+
+    perform(script)
+
+
+def test_the_session_is_told_the_text_that_was_heard() -> None:
+    async def script(stage: Stage) -> None:
+        for number in range(10):
+            await stage.captions.capture_text(
+                TimedString(f"{number} ", start_time=number * 0.4, end_time=(number + 1) * 0.4)
+            )
+        await stage.output.capture_frame(frame(4))
+        await asyncio.sleep(1.01)
+        stage.output.flush()
+        stage.captions.flush()
+        stage.output.clear_buffer()
+        ended = await stage.output.wait_for_playout()
+        assert ended.playback_position == pytest.approx(1.0, abs=0.05)
+        # Of the third word, from 0.8 to 1.2 s, half had sounded: it counts.
+        assert ended.synchronized_transcript == "0 1 2 "
+        assert stage.messages[-1] == {
+            "type": "caption", "role": "assistant", "id": "a1", "text": "0 1 2 ", "final": True, "interrupted": True
+        }  # fmt: skip
 
     perform(script)
 

@@ -240,7 +240,7 @@ def test_with_no_picture_at_all_the_still_is_shown_and_the_voice_goes_on() -> No
 
     stage = perform(script)
     np.testing.assert_array_equal(said(stage.sink), speech(1))
-    assert stage.sink.frames[-1].picture is ScriptedRenderer.still
+    assert stage.sink.frames[-1].picture is stage.renderer.still
     assert stage.heard.finished == [Finished(0, 1.0, False)]
 
 

@@ -51,6 +51,22 @@ def test_nothing_comes_from_elsewhere(file: Path) -> None:
     assert "innerHTML" not in code, "text is never markup"
 
 
+def rules(file: Path) -> set[tuple[str, str]]:
+    """(selector, declarations) of every rule, whatever @media it stands in."""
+    text = re.sub(r"/\*.*?\*/", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {(" ".join(a.split()), " ".join(b.split())) for a, b in re.findall(r"([^{}]+)\{([^{}]*)\}", text)}
+
+
+def test_no_style_is_written_twice() -> None:
+    """The page and the element are style scopes of their own; what both need is in basics.css, which both load."""
+    page, stage, basics = (rules(WEB / name) for name in ("page.css", "stage.css", "basics.css"))
+    assert len(basics) > 8
+    assert page & stage == set()
+    assert (page | stage) & basics == set()
+    assert "/static/basics.css" in (WEB / "index.html").read_text(encoding="utf-8")
+    assert "'basics.css'" in (WEB / "element.js").read_text(encoding="utf-8")
+
+
 def test_markup_needs_no_inline_script_or_style() -> None:
     html = (WEB / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\bsrc=)", html)

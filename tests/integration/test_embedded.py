@@ -1,0 +1,119 @@
+"""Which of a room's peers its conversation hears of: those that joined, each once, over real WebRTC on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from avatar.frames import Sink
+from rooms.embedded import EmbeddedRoom
+from rooms.peer import PeerError, offer_media_on
+from rooms.room import Message
+from tests.doubles.page import Page, until
+
+pytestmark = pytest.mark.loopback
+
+NO_OFFER = "v=0\r\nnonsense"
+
+
+class Diary:
+    """A presence that writes down who came and who was lost, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Sink]] = []
+
+    @property
+    def words(self) -> list[str]:
+        return [word for word, _ in self.entries]
+
+    def on_joined(self, sink: Sink) -> None:
+        self.entries.append(("joined", sink))
+
+    def on_lost(self, sink: Sink) -> None:
+        self.entries.append(("lost", sink))
+
+    def on_page(self) -> None: ...
+
+    def on_left(self) -> None: ...
+
+    def on_message(self, message: Message) -> None: ...
+
+
+class Visited:
+    """A room and the pages that come to it."""
+
+    def __init__(self) -> None:
+        offer_media_on(["127.0.0.1"])
+        self.diary = Diary()
+        self.room = EmbeddedRoom(self.diary)
+        self.pages: list[Page] = []
+
+    async def join(self) -> None:
+        before = self.diary.words.count("joined")
+        self.pages.append(Page())
+        await self.pages[-1].join(self.room.answer)
+        await until(lambda: self.diary.words.count("joined") > before, "the page has joined")
+
+    async def miss_the_answer(self) -> None:
+        """A page offers, and the answer never reaches it: its peer here waits and never joins."""
+
+        async def lost(sdp: str) -> str:
+            await self.room.answer(sdp)
+            raise ConnectionResetError
+
+        self.pages.append(Page())
+        with pytest.raises(ConnectionResetError):
+            await self.pages[-1].join(lost)
+
+
+@asynccontextmanager
+async def visited() -> AsyncIterator[Visited]:
+    visit = Visited()
+    try:
+        yield visit
+    finally:
+        for page in visit.pages:
+            await page.aclose()
+        async with asyncio.timeout(5):
+            await visit.room.aclose()
+
+
+async def test_an_offer_that_cannot_be_answered_costs_nobody_the_connection() -> None:
+    async with visited() as visit:
+        await visit.join()
+        with pytest.raises(PeerError):
+            await visit.room.answer(NO_OFFER)
+        assert visit.diary.words == ["joined"]
+        visit.room.send({"type": "notice"})
+        await until(lambda: visit.pages[0].messages == [{"type": "notice"}], "the first page is still the room's")
+    assert visit.diary.words == ["joined", "lost"]
+
+
+async def test_a_peer_that_gives_way_is_lost_once_and_before_the_newer_one_joins() -> None:
+    async with visited() as visit:
+        await visit.join()
+        await visit.join()
+        assert visit.diary.words == ["joined", "lost", "joined"]
+        first, lost, second = [sink for _, sink in visit.diary.entries]
+        assert lost is first
+        assert second is not first
+    assert visit.diary.words == ["joined", "lost", "joined", "lost"]
+    assert visit.diary.entries[-1][1] is second
+
+
+async def test_a_peer_that_never_joined_is_never_lost() -> None:
+    async with visited() as visit:
+        await visit.miss_the_answer()
+        await visit.join()
+        await visit.miss_the_answer()
+        await visit.join()
+        assert visit.diary.words == ["joined", "lost", "joined"]
+
+
+async def test_a_room_that_nobody_joined_closes_without_a_loss() -> None:
+    async with visited() as visit:
+        await visit.miss_the_answer()
+    assert visit.diary.words == []
