@@ -30,6 +30,13 @@ class Special:
 SPECIAL = (
     Special(None, "Mien's persona, its drawing and sounds", "Apache-2.0", "made for this project, part of its code"),
     Special(
+        None,
+        "the weights of the puppet's ear",
+        "Apache-2.0",
+        "trained for this project on synthetic speech (espeak-ng's voices and flite's slt and kal16), which is not "
+        "part of them",
+    ),
+    Special(
         "espeakng-loader",
         "espeak-ng 1.52 and its language data",
         "GPL-3.0-or-later",

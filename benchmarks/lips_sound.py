@@ -48,7 +48,7 @@ def opus(pcm: Pcm, bit_rate: int = 12_000) -> Pcm:
     memory.seek(0)
     out = []
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
-    with av.open(memory) as source:
+    with av.open(memory, "r") as source:
         for decoded in source.decode(audio=0):
             decoded.pts = None
             out += [part.to_ndarray()[0] for part in resampler.resample(decoded)]

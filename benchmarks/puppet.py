@@ -18,8 +18,8 @@ from agent.speech.espeak import Espeak
 from agent.speech.espeak_worker import RATE_HZ
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm
 from avatar.puppet import motion
+from avatar.puppet.ear import TrainedTracker
 from avatar.puppet.look import Look
-from avatar.puppet.loudness import LoudnessTracker
 from avatar.puppet.mouth import opening
 from avatar.puppet.rig import Rig
 from avatar.puppet.speech import Speech
@@ -52,7 +52,7 @@ async def spoken() -> Pcm:
 def drawn(size_px: int, pcm: Pcm, pictures: int) -> list[dict[str, float]]:
     """Draw the speech; one row a picture: {"cpu_ms", "wall_ms"}."""
     rig = Rig(Look(), size_px)
-    speech, moods = Speech(LoudnessTracker), motion.Moods()
+    speech, moods = Speech(TrainedTracker), motion.Moods()
     rows = []
     pushed = 0
     for n in range(pictures):

@@ -79,7 +79,7 @@ def test_the_aperture_seen_is_the_one_drawn(known: tuple[Path, list[Mouth]]) -> 
     assert seen.times_ms[:2] == pytest.approx([20.0, 60.0])
     assert abs(seen.mouth[0] - 0.5) < 0.03
     assert abs(seen.mouth[1] - 0.62) < 0.04
-    assert np.corrcoef(seen.values_px, drawn)[0, 1] > 0.97
+    assert np.corrcoef(seen.values_px, drawn)[0, 1] > 0.95
     p95 = np.percentile(seen.values_px, 95)
     assert max(seen.values_px[drawn < 0.5]) <= 0.1 * p95  # what is shut is seen shut ...
     assert np.mean(seen.values_px[drawn > 5.0] > 0.1 * p95) > 0.97  # ... and what is open, open

@@ -103,7 +103,7 @@ def test_flites_times_are_ends() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
     """A network of seeded random weights, with what float16 leaves of them, and its file."""
     torch.manual_seed(3)
-    network = Network()
+    network = Network().eval()
     with torch.no_grad():
         for value in network.parameters():
             value.copy_((1.5 * value).half().float())
