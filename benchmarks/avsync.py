@@ -1,9 +1,9 @@
 """Whether sound and picture belong together where they are played: flashes and beeps in a real Chromium.
 
-A real playout and embedded room here, the real page in Chromium. Every two seconds an utterance whose beep has its
-flash in the same tick. For each, when the browser shows the first white picture and when the beep's first sample is
-heard; offset = sound - picture, positive when the sound is late. In the middle of the same run a control: utterances
-whose flash comes 80 ms early, which must show as 80 ms.
+A real playout and embedded room in a process of their own, the real page in Chromium. Every two seconds an utterance
+whose beep has its flash in the same tick. For each, when the browser shows the first white picture and when the beep's
+first sample is heard; offset = sound - picture, positive when the sound is late. In the middle of the same run a
+control: utterances whose flash comes 80 ms early, which must show as 80 ms more than the flashes beside them have.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 from benchmarks.children import run
 from benchmarks.chromium import Visit, conversation
-from benchmarks.flash import CONTROL_MS, FlashRenderer, utterance
+from benchmarks.flash import CONTROL_MS, SIZE_PX
+from benchmarks.flashing import COUNTED
 from benchmarks.measure import NotMeasured, onsets, pairs, percentile, recovered, slope_with_interval
 from benchmarks.recording import EAR_BLOCK_S
 from benchmarks.report import Report, arguments
-from benchmarks.stage import Stage, staged
+from benchmarks.servers import Server, serving
 
 FLASHES, CONTROLS, EVERY_S = 300, 30, 2.0
 OFFSET_MS, DRIFT_MS_PER_MIN, RECOVERED_MS = 40.0, 1.0, 10.0
@@ -29,23 +30,20 @@ QUIET_S = 0.5
 WHITE = 128
 REACH_S = 0.4
 BEFORE_S = 2.0
+BESIDE_S = 30.0
+"""The control is compared with what comes this long before and after it."""
 SETTLED_S = 30.0
 """A browser finds the depth of its buffers in the first seconds of a conversation. That counts in the offsets, as it is
 heard and seen; it is no drift."""
 
 
-async def flash(stage: Stage, renderer: FlashRenderer, count: int, *, control: bool) -> None:
-    """Say so many utterances."""
+async def flash(server: Server, count: int, *, control: bool) -> None:
+    """Have so many utterances said."""
     for _ in range(count):
         began = time.monotonic()
         # At any phase of the clock: the rhythm of the flashes must not be that of the ticks.
         await asyncio.sleep(random.random() * 0.1)
-        sound = utterance()
-        segment = stage.playout.push(sound[:1])
-        if control:
-            renderer.early.add(segment)
-        stage.playout.push(sound[1:])
-        stage.playout.end()
+        server.tell("early" if control else "flash")
         await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
 
 
@@ -75,24 +73,26 @@ async def main() -> int:
 
 
 async def measure(report: Report, count: int, controls: int) -> None:
-    renderer = FlashRenderer()
-    async with staged(renderer) as stage, conversation(stage.url) as visit:
+    async with serving("benchmarks.flashing") as server, conversation(server.url) as visit:
         report.chromium = visit.chromium
-        await visit.look_at(0, 0, renderer.width, renderer.height, 4, 4)
+        await visit.look_at(0, 0, SIZE_PX, SIZE_PX, 4, 4)
         await asyncio.sleep(BEFORE_S)
         start = time.monotonic()
-        await flash(stage, renderer, count // 2, control=False)
+        await flash(server, count // 2, control=False)
         control_from = time.monotonic()
-        await flash(stage, renderer, controls, control=True)
+        await flash(server, controls, control=True)
         control_to = time.monotonic()
-        await flash(stage, renderer, count - count // 2, control=False)
+        await flash(server, count - count // 2, control=False)
         end = time.monotonic()
         await asyncio.sleep(1)
         await visit.take()
         seen = offsets(visit, start, control_from) + offsets(visit, control_to, end)
         control = offsets(visit, control_from, control_to)
         statistics = await visit.statistics()
-        report.facts |= _facts(visit, stage, statistics)
+        asked = time.monotonic()
+        server.tell("tell")
+        counted = await server.event("playout", asked, 5)
+        report.facts |= _facts(visit, counted, statistics)
     rows: list[dict[str, Any]] = [
         {"at_s": round(at - start, 3), "offset_ms": round(offset * 1000, 2), "control": is_control}
         for found, is_control in ((seen, False), (control, True))
@@ -113,7 +113,14 @@ async def measure(report: Report, count: int, controls: int) -> None:
     report.bound("flashes without their beep", count - len(own), count // 100, "flashes", n=count, stated_n=FLASHES)
     with report.attempt("drift"):
         _drift(report, [row for row in rows if not row["control"] and (report.quick or row["at_s"] >= SETTLED_S)])
-    found, by = recovered(own, shifted, shift=CONTROL_MS, within=RECOVERED_MS)
+    began_s, ended_s = (edge(row["at_s"] for row in rows if row["control"]) for edge in (min, max))
+    beside = [
+        row["offset_ms"]
+        for row in rows
+        if not row["control"]
+        and (began_s - BESIDE_S <= row["at_s"] < began_s or ended_s < row["at_s"] <= ended_s + BESIDE_S)
+    ]
+    found, by = recovered(beside, shifted, shift=CONTROL_MS, within=RECOVERED_MS)
     report.facts["control_ms"] = {"made": CONTROL_MS, "seen": round(by, 1), "recovered": found}
     label = "control of +80 ms: distance of what was seen from it"
     report.bound(label, abs(by - CONTROL_MS), RECOVERED_MS, "ms", n=len(shifted), stated_n=CONTROLS)
@@ -128,7 +135,7 @@ def _drift(report: Report, rows: list[dict[str, Any]]) -> None:
     report.bound(label, steepest, DRIFT_MS_PER_MIN, "ms/min", n=drift.n, stated_n=FLASHES * 9 // 10)
 
 
-def _facts(visit: Visit, stage: Stage, statistics: dict[str, Any]) -> dict[str, Any]:
+def _facts(visit: Visit, counted: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
     recording = visit.recording
     presented = [shown.presented for shown in recording.pictures]
     return {
@@ -137,7 +144,7 @@ def _facts(visit: Visit, stage: Stage, statistics: dict[str, Any]) -> dict[str, 
         "gaps_in_what_was_played": recording.gaps,
         "pictures": {"presented": presented[-1] - presented[0] + 1, "looked_at": len(presented)},
         "page": {kind: {k: v for k, v in statistics[kind].items() if k != "codec"} for kind in ("audio", "video")},
-        "playout": {name: getattr(stage.playout.stats, name) for name in ("ticks", "late", "repeated", "stalls")},
+        "playout": {name: counted[name] for name in COUNTED},
     }
 
 
