@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm
-from avatar.puppet.mouth import REST, Mouth
+from avatar.puppet.mouth import REST, Mouth, Steps, share
 from avatar.puppet.spectrum import HOP, MELS, WINDOW, log_mel, mel_filters
 from avatar.puppet.weights import KERNEL_1, KERNEL_2, Weights, load_weights
 
@@ -45,6 +45,8 @@ STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.48, 0.5, 0.5, 0.1
 """The most that a parameter moves from one picture to the next, so that nothing pops: 2% of the picture's height."""
 STEP_PARTING = 0.7
 """And lips that were pressed together: they spring apart."""
+
+eased = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT, STEP_PARTING).towards
 
 _FILTERS = mel_filters()
 
@@ -117,13 +119,13 @@ class TrainedTracker:
 def posed(told: Floats) -> Mouth:
     """What the network tells, as the puppet's mouth does it."""
     opening, width, rounding, closure, teeth, tongue, speech, effort = (float(value) for value in told)
-    present = _share(speech, 0.1, 0.5)
+    present = share(speech, 0.1, 0.5)
     # Lips that are almost together are together: by the class that says so, or by the dip of the opening itself.
-    dip = _share(-opening, -0.14, -0.08) * _share(closure, 0.04, 0.12)
-    shut = max(_share(closure, SHUT_FROM, SHUT_BY), dip) * _share(-teeth, -0.7, -0.4)
+    dip = share(-opening, -0.14, -0.08) * share(closure, 0.04, 0.12)
+    shut = max(share(closure, SHUT_FROM, SHUT_BY), dip) * share(-teeth, -0.7, -0.4)
     opening = BOLDNESS * present * max(0.0, opening - LEAST_OPENING)
     ring = present * min(1.0, max(0.0, rounding))
-    bite = present * _share(teeth, 0.2, 0.6) * (1.0 - shut)
+    bite = present * share(teeth, 0.2, 0.6) * (1.0 - shut)
     # The jaw that parts the lips so far, given what a ring and a lip at the teeth take away (lips.py, `outline`).
     jaw = max(0.0, opening - BITE_GAP * bite) / (1.0 - 0.75 * bite) / (1.0 - 0.28 * ring)
     return Mouth(
@@ -137,32 +139,5 @@ def posed(told: Floats) -> Mouth:
     )
 
 
-def eased(last: Mouth, goal: Mouth) -> Mouth:
-    """``goal``, or as near to it as one picture may move. Lips may meet at once and part no faster than a jaw falls."""
-
-    def step(old: float, new: float, most: float) -> float:
-        return min(old + most, max(old - most, new))
-
-    most = STEP_JAW + (STEP_PARTING - STEP_JAW) * last.closure
-    jaw = step(last.jaw, goal.jaw, most)
-    parted = last.jaw * (1.0 - last.closure) + most
-    if jaw * (1.0 - goal.closure) > parted:
-        jaw = parted / (1.0 - goal.closure)
-    return Mouth(
-        jaw=jaw,
-        spread=step(last.spread, goal.spread, STEP_SPREAD),
-        rounding=step(last.rounding, goal.rounding, STEP_LIPS),
-        closure=goal.closure,
-        lip_teeth=step(last.lip_teeth, goal.lip_teeth, STEP_LIPS),
-        tongue=step(last.tongue, goal.tongue, STEP_LIPS),
-        effort=step(last.effort, goal.effort, STEP_EFFORT),
-    )
-
-
 def _sigmoid(x: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))), np.float32)
-
-
-def _share(value: float, nothing: float, all_of_it: float) -> float:
-    """How far ``value`` has come from ``nothing`` to ``all_of_it``, 0 to 1."""
-    return min(1.0, max(0.0, (value - nothing) / (all_of_it - nothing)))

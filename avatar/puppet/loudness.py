@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm
-from avatar.puppet.mouth import REST, Mouth
+from avatar.puppet.mouth import REST, Mouth, Steps, share
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,7 +48,8 @@ NOISE_RISE_DB = 0.06
 VOICED = 0.45
 """Peak of the normalised autocorrelation from which a hop counts as voiced."""
 STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.3, 0.4, 0.5, 0.1
-"""The most that a parameter moves from one picture to the next, so that nothing pops."""
+"""See `Steps`; pressed lips part no faster than others."""
+_STEPS = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT, parting=STEP_JAW)
 
 _SMOOTH = np.hanning(9)[1:-1].astype(np.float32)
 _SMOOTH /= _SMOOTH.sum()
@@ -151,12 +152,12 @@ class LoudnessTracker:
         lean, height, hiss, loud = (float(v[around] @ weight) for v in (front, first, hissing, above))
         jaw = float(jaws[around] @ _SMOOTH)
         dip = self._dip(mid)
-        quiet_hiss = hiss * (1.0 - _share(float(hops[CENTRE, HISS]) - self._loud_db, -30.0, -22.0))
-        closure = _share(dip, 10.0, 18.0) * (1.0 - hiss)
+        quiet_hiss = hiss * (1.0 - share(float(hops[CENTRE, HISS]) - self._loud_db, -30.0, -22.0))
+        closure = share(dip, 10.0, 18.0) * (1.0 - hiss)
         present = min(1.0, 3.0 * loud)
-        close = _share(-height, 6.0, 16.0)  # low first formant: /i/ or /u/, told apart by their second
-        ring = max(close * _share(-lean, -8.0, 2.0), 0.8 * _share(-lean, 9.0, 17.0) * _share(-height, -5.5, -2.5))
-        spread = _share(lean, -12.0, 14.0) * (1.0 - ring) - 0.8 * ring
+        close = share(-height, 6.0, 16.0)  # low first formant: /i/ or /u/, told apart by their second
+        ring = max(close * share(-lean, -8.0, 2.0), 0.8 * share(-lean, 9.0, 17.0) * share(-height, -5.5, -2.5))
+        spread = share(lean, -12.0, 14.0) * (1.0 - ring) - 0.8 * ring
         return self._towards(
             Mouth(
                 jaw=min(1.0, 1.12 * jaw) * (1.0 - 0.8 * closure),
@@ -164,7 +165,7 @@ class LoudnessTracker:
                 rounding=present * ring * (1.0 - hiss),
                 closure=closure,
                 lip_teeth=0.9 * quiet_hiss * (1.0 - closure),
-                tongue=_share(dip, 4.0, 10.0) * (1.0 - closure) * (1.0 - hiss),
+                tongue=share(dip, 4.0, 10.0) * (1.0 - closure) * (1.0 - hiss),
                 effort=math.sqrt(float(above[CENTRE - 12 : CENTRE + 6].mean())),
             )
         )
@@ -180,28 +181,5 @@ class LoudnessTracker:
         return deepest
 
     def _towards(self, goal: Mouth) -> Mouth:
-        """``goal``, or as near to it as one picture may move."""
-        last = self._last
-
-        def step(old: float, new: float, most: float) -> float:
-            return min(old + most, max(old - most, new))
-
-        jaw = step(last.jaw, goal.jaw, STEP_JAW)
-        parted = last.jaw * (1.0 - last.closure) + STEP_JAW
-        if jaw * (1.0 - goal.closure) > parted:
-            jaw = parted / (1.0 - goal.closure)  # lips that were pressed together part no faster than a jaw falls
-        self._last = Mouth(
-            jaw=jaw,
-            spread=step(last.spread, goal.spread, STEP_SPREAD),
-            rounding=step(last.rounding, goal.rounding, STEP_LIPS),
-            closure=goal.closure,
-            lip_teeth=step(last.lip_teeth, goal.lip_teeth, STEP_LIPS),
-            tongue=step(last.tongue, goal.tongue, STEP_LIPS),
-            effort=step(last.effort, goal.effort, STEP_EFFORT),
-        )
+        self._last = _STEPS.towards(self._last, goal)
         return self._last
-
-
-def _share(value: float, nothing: float, all_of_it: float) -> float:
-    """How far ``value`` has come from ``nothing`` to ``all_of_it``, 0 to 1."""
-    return min(1.0, max(0.0, (value - nothing) / (all_of_it - nothing)))

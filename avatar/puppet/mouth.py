@@ -73,6 +73,49 @@ def calming(mouth: Mouth, since: int) -> float:
     return mouth.effort * max(0.0, 1.0 - (since + 1) / CALMING_PICTURES) ** 2
 
 
+def share(value: float, nothing: float, all_of_it: float) -> float:
+    """How far ``value`` has come from ``nothing`` to ``all_of_it``, 0 to 1."""
+    return min(1.0, max(0.0, (value - nothing) / (all_of_it - nothing)))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The most that a mouth's parameters move from one picture to the next, so that nothing pops.
+
+    Args:
+        lips: of rounding and lip_teeth, and of the tongue.
+        parting: of a jaw behind lips that were pressed together.
+    """
+
+    jaw: float
+    spread: float
+    lips: float
+    effort: float
+    parting: float
+
+    def towards(self, last: Mouth, goal: Mouth) -> Mouth:
+        """``goal``, or as near to it as one picture may move. Lips may meet at once and part no faster than a jaw
+        falls."""
+
+        def step(old: float, new: float, most: float) -> float:
+            return min(old + most, max(old - most, new))
+
+        most = self.jaw + (self.parting - self.jaw) * last.closure
+        jaw = step(last.jaw, goal.jaw, most)
+        parted = last.jaw * (1.0 - last.closure) + most
+        if jaw * (1.0 - goal.closure) > parted:
+            jaw = parted / (1.0 - goal.closure)
+        return Mouth(
+            jaw=jaw,
+            spread=step(last.spread, goal.spread, self.spread),
+            rounding=step(last.rounding, goal.rounding, self.lips),
+            closure=goal.closure,
+            lip_teeth=step(last.lip_teeth, goal.lip_teeth, self.lips),
+            tongue=step(last.tongue, goal.tongue, self.lips),
+            effort=step(last.effort, goal.effort, self.effort),
+        )
+
+
 class MouthTracker(Protocol):
     """Hears one segment of speech, from its first sample on, and says what the mouth does.
 
