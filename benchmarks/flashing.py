@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import sys
-import time
 
+from benchmarks.child import emit, told
 from benchmarks.flash import FlashRenderer, utterance
 from benchmarks.stage import Stage, staged
 
@@ -33,8 +32,7 @@ def say(stage: Stage, renderer: FlashRenderer, *, early: bool) -> None:
 async def serve() -> None:
     """Until interrupted, or until stdin ends."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    reader = await told()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, stopped.set)
     renderer = FlashRenderer()
@@ -52,8 +50,7 @@ async def _obey(reader: asyncio.StreamReader, stage: Stage, renderer: FlashRende
             case "flash" | "early":
                 say(stage, renderer, early=line == "early")
             case "tell":
-                counted = {name: getattr(stage.playout.stats, name) for name in COUNTED}
-                print(json.dumps({"e": "playout", "at": time.monotonic(), **counted}), flush=True)
+                emit("playout", **{name: getattr(stage.playout.stats, name) for name in COUNTED})
             case _:
                 raise SystemExit(f"flashing: {line!r} is none of flash, early, tell")
 

@@ -19,9 +19,7 @@ which its playout tells it of starts and ends.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +33,7 @@ from agent.talk import run
 from avatar.frames import TICK_SPEECH_SAMPLES, Pcm, Picture
 from avatar.playout import Finished, Started
 from avatar.renderer import Expression, Renderer, Shot
+from benchmarks.child import emit
 from rooms.room import Message, Room
 
 TOLD = ("state", "user_state", "turn", "caption")
@@ -42,10 +41,6 @@ SOUND_RMS = 0.01
 QUIET_FRAMES = 15
 """A microphone that was silent for 300 ms has fallen silent."""
 LEVEL_FRAMES = 50
-
-
-def emit(what: str, **detail: Any) -> None:
-    print(json.dumps({"e": what, "at": time.monotonic(), **detail}), flush=True)
 
 
 class ObservedMicrophone(io.AudioInput):

@@ -39,6 +39,7 @@ from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtpPacket, pack_remb_fci
 from aiortc.sdp import SessionDescription, candidate_to_sdp
 
+from benchmarks.child import emit, told
 from rooms.peer import offer_media_on
 
 AUDIO, VIDEO = 111, 96
@@ -252,9 +253,8 @@ class Client:
 async def visit(url: str) -> None:
     """Obey stdin: ``join N`` (so many more), ``ask TEXT``, ``stop``; report once a second."""
     offer_media_on(["127.0.0.1"])
-    reader = asyncio.StreamReader()
+    reader = await told()
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     clients: list[Client] = []
     print("ready", flush=True)
     working = [loop.create_task(_report(clients)), loop.create_task(_microphones(clients))]
@@ -267,7 +267,7 @@ async def visit(url: str) -> None:
                     client.ask = clients[0].ask if clients else ""
                     await client.join(http, url)
                     clients.append(client)
-                print(json.dumps({"e": "joined", "at": time.monotonic(), "clients": len(clients)}), flush=True)
+                emit("joined", clients=len(clients))
             elif word == "ask":
                 for client in clients:
                     client.ask = rest
@@ -294,8 +294,7 @@ async def _report(clients: list[Client]) -> None:
             await client.permit()
         used = resource.getrusage(resource.RUSAGE_SELF)
         rows = [client.report() for client in clients]
-        cpu_s = round(used.ru_utime + used.ru_stime, 3)
-        print(json.dumps({"e": "clients", "at": time.monotonic(), "cpu_s": cpu_s, "clients": rows}), flush=True)
+        emit("clients", cpu_s=round(used.ru_utime + used.ru_stime, 3), clients=rows)
 
 
 if __name__ == "__main__":

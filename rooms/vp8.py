@@ -32,7 +32,8 @@ class PictureEncoder(Vp8Encoder):
 
     @property
     def target_bitrate(self) -> int:
-        """Bits per second; until the receiver has told, and above what a picture of this size needs: that."""
+        """Bits per second that the receiver says get through. ``encode`` takes no more than a picture needs, and that
+        much until it has been told."""
         return self._wanted_bit_rate or LEAST_BIT_RATE
 
     @target_bitrate.setter
