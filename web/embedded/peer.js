@@ -2,6 +2,8 @@
 // and picture, messages of the data channel `mien`, and one `lost` when the path is gone. It knows neither HTTP nor
 // sessions: `embedded-client.js` makes a new peer where this one ends.
 
+import { Hush } from './hush.js';
+
 /** @typedef {import('../client.js').Tried} Tried */
 
 const GATHER_MS = 2000;
@@ -12,6 +14,8 @@ const CONNECT_AFTER_ANSWER_MS = 6000;
 const HEAL_MS = 1200;
 const PING_EVERY_MS = 1000;
 const SILENCE_MS = 3000;
+/** Smaller changes of the jitter buffer's depth are not worth a message. */
+const TOLD_MS = 5;
 
 /** No path to the server was found; `tried` says where one was looked for. */
 export class NoRoute extends Error {
@@ -43,6 +47,9 @@ export class Peer {
   #received = 0;
   #watch = 0;
   #heal = 0;
+  /** @type {Hush | null} */
+  #hush = null;
+  #bufferedMs = 0;
 
   /**
    * @param {RTCIceServer[]} iceServers
@@ -62,6 +69,7 @@ export class Peer {
     this.#channel.addEventListener('close', () => this.#lost());
     this.#pc.addEventListener('track', (event) => {
       this.stream.addTrack(event.track);
+      if (event.track.kind === 'audio') this.#hush = new Hush(event.receiver);
       if (this.stream.getTracks().length === 2) handlers.media(this.stream);
     });
     this.#pc.addEventListener('iceconnectionstatechange', () => this.#onIceState());
@@ -138,6 +146,7 @@ export class Peer {
   close(lingerMs = 0) {
     this.#closed = true;
     this.#stopWatch();
+    this.#hush?.end();
     if (lingerMs) setTimeout(() => this.#pc.close(), lingerMs);
     else this.#pc.close();
   }
@@ -199,7 +208,9 @@ export class Peer {
     if (this.#closed) return;
     this.#heardMs = performance.now();
     const message = JSON.parse(data);
-    if (message.type !== 'pong') this.#handlers.message(message);
+    if (message.type === 'hush') this.#hush?.begin(message.until_rtp);
+    else if (message.type !== 'pong') this.#handlers.message(message);
+    this.#hush?.look();
   }
 
   #onIceState() {
@@ -228,10 +239,19 @@ export class Peer {
     this.#tickMs = nowMs;
     if (lateMs > PING_EVERY_MS) this.#heardMs = nowMs; // the page itself slept: silence says nothing about the server
     this.send({ type: 'ping', t: Math.round(nowMs) });
+    void this.#tellBuffered();
     const silent = nowMs - this.#heardMs > SILENCE_MS;
     const received = silent ? await this.#packetsReceived() : this.#received;
     if (silent && received === this.#received) this.#lost();
     this.#received = received; // sound that still flows keeps the connection, however late the channel is
+  }
+
+  /** The server counts what waits here as not heard. */
+  async #tellBuffered() {
+    const ms = await this.#hush?.bufferedMs();
+    if (ms == null || Math.abs(ms - this.#bufferedMs) < TOLD_MS) return;
+    this.#bufferedMs = ms;
+    this.send({ type: 'buffer', sound_ms: Math.round(ms) });
   }
 
   /** @returns {Promise<number>} */
