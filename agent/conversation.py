@@ -354,7 +354,7 @@ def _make_session(models: Models, turn: TurnSettings) -> AgentSession[None]:
             "preemptive_generation": {"enabled": True, "preemptive_tts": True},
         },
         use_tts_aligned_transcript=True,
-        # Echo is cancelled before the session hears it (rooms/microphone.py).
+        # Echo is cancelled by the browser, and its rest kept out before the session hears it (rooms/microphone.py).
         aec_warmup_duration=None,
         # What is still being recognized when the person has left is of no use.
         session_close_transcript_timeout=0.0,

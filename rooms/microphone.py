@@ -27,9 +27,18 @@ _HELD_FRAMES = 100
 """Two seconds: when the session does not listen for longer, the oldest sound is of no use any more."""
 _ECHO_PACKETS = 40
 """An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
-_ECHO_BELOW = 10 ** (-15 / 20)
-"""What is 15 dB below what was played may be the rest of its echo: it is not a voice that interrupts. A person speaking
+_MOST_ECHO_DB = -15.0
+"""What is so far below what was played may be the rest of its echo: it is not a voice that interrupts. A person speaking
 into the microphone is louder than that."""
+_LEAST_ECHO_DB = -32.0
+"""Where the browser's canceller leaves less than that, a whisper is heard over the avatar."""
+_USUAL, _ABOVE_USUAL_DB = 85, 9.0
+"""An echo's loudest moments are 4 to 6 dB above this percentile of it (three voices, delayed by 0.14 and 0.3 s). Somebody who
+speaks over the avatar now and then does not reach the percentile."""
+_LEARNT_FRAMES, _UNLEARNT_FRAMES, _LEARN_EVERY = 400, 100, 25
+"""The level of the echo is that of the last 8 s of the avatar's speech; until there were 2 s of it, the worst is assumed."""
+_SPEAKS_PACKETS = 20
+"""The avatar speaks if any of the last 400 ms was sound; what is heard long after it is not its echo alone."""
 _OPEN_STEPS = 25
 """Once a voice is heard over the avatar's, its quieter parts are heard too, for 250 ms."""
 
@@ -48,10 +57,17 @@ class Microphone(io.AudioInput):
         self._played: deque[float] = deque(maxlen=_ECHO_PACKETS)
         """How loud each of the last packets played was."""
         self._open_steps = 0
+        self._below = _factor(_MOST_ECHO_DB)
+        self._ratios: deque[float] = deque(maxlen=_LEARNT_FRAMES)
+        """How loud each frame was beside the loudest that was played shortly before, while the avatar spoke."""
+        self._unlearnt = _UNLEARNT_FRAMES
+        self._silent_packets = 0
 
     def played(self, pcm: Pcm) -> None:
         """What is being sent to the person's loudspeaker: int16 [20 ms at 48 kHz]."""
-        self._played.append(_loudest(pcm))
+        loudest = _loudest(pcm)
+        self._played.append(loudest)
+        self._silent_packets = 0 if loudest > 0.0 else self._silent_packets + 1
 
     def hear(self, pcm: Pcm) -> None:
         """What their microphone took up: int16 [n] at 16 kHz."""
@@ -70,12 +86,23 @@ class Microphone(io.AudioInput):
         loudest = max(self._played, default=0.0)
         if loudest == 0.0:
             return frame
+        if self._silent_packets < _SPEAKS_PACKETS:
+            self._learn(_loudness(frame) / loudest)
         kept = frame.copy()
         for step in kept.reshape(-1, _STEP):
-            self._open_steps = _OPEN_STEPS if _loudness(step) > loudest * _ECHO_BELOW else self._open_steps - 1
+            self._open_steps = _OPEN_STEPS if _loudness(step) > loudest * self._below else self._open_steps - 1
             if self._open_steps <= 0:
                 step[:] = 0
         return kept
+
+    def _learn(self, ratio: float) -> None:
+        """How loud the echo is here: with headphones or a good canceller there is none, and nobody needs to shout."""
+        self._ratios.append(ratio)
+        self._unlearnt -= 1
+        if self._unlearnt == 0:
+            self._unlearnt = _LEARN_EVERY
+            usual = float(np.percentile(self._ratios, _USUAL))
+            self._below = min(_factor(_MOST_ECHO_DB), max(_factor(_LEAST_ECHO_DB), usual * _factor(_ABOVE_USUAL_DB)))
 
     async def __anext__(self) -> rtc.AudioFrame:
         while not self._frames:
@@ -84,6 +111,10 @@ class Microphone(io.AudioInput):
             self._came.clear()
             await self._came.wait()
         return self._frames.popleft()
+
+
+def _factor(db: float) -> float:
+    return 10.0 ** (db / 20.0)
 
 
 def _loudest(packet: Pcm) -> float:

@@ -59,6 +59,25 @@ def test_its_own_voice_at_minus_20_db_is_silence_from_the_first_word(delay_s: fl
     assert rms(passed(delayed(far, delay_s) * 0.1, far)) < 1
 
 
+@pytest.mark.parametrize("echo_db", [-60, -40, -30])
+def test_where_little_echo_is_left_a_quiet_voice_is_heard(echo_db: int) -> None:
+    far, person = voice(12, 1, 3000), voice(12, 2, 3000 * 10 ** (-20 / 20))
+    person[: 8 * SPEECH_RATE_HZ] = 0
+    heard = passed(delayed(far, 0.2) * 10 ** (echo_db / 20) + person, far)
+    assert rms(heard[2 * SPEECH_RATE_HZ : 8 * SPEECH_RATE_HZ]) < 3000 * 10 ** (echo_db / 20)
+    assert rms(heard[8 * SPEECH_RATE_HZ :]) > 0.7 * rms(person[8 * SPEECH_RATE_HZ :])
+
+
+def test_an_echo_that_grows_is_silence_again_within_four_seconds() -> None:
+    far = voice(16, 1, 3000)
+    echo = delayed(far, 0.2) * 0.001
+    plugged_out = 8 * SPEECH_RATE_HZ
+    echo[plugged_out:] *= 100
+    heard = passed(echo, far)
+    assert rms(heard[:plugged_out]) < 3
+    assert rms(heard[plugged_out + 4 * SPEECH_RATE_HZ :]) < 1
+
+
 def test_a_person_is_heard_over_the_avatar() -> None:
     far, person = voice(6, 1, 3000), voice(6, 2, 2500)
     person[: 3 * SPEECH_RATE_HZ] = 0

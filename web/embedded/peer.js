@@ -13,7 +13,7 @@ const CONNECT_AFTER_ANSWER_MS = 6000;
 /** `disconnected` often heals by itself. */
 const HEAL_MS = 1200;
 const PING_EVERY_MS = 1000;
-const SILENCE_MS = 3000;
+const SILENCE_MS = 2400;
 /** Smaller changes of the jitter buffer's depth are not worth a message. */
 const TOLD_MS = 5;
 
@@ -221,7 +221,7 @@ export class Peer {
     if (state === 'disconnected') this.#heal = setTimeout(() => this.#lost(), HEAL_MS);
   }
 
-  /** ICE needs many seconds to notice a peer that fell silent; a ping a second notices in three. */
+  /** ICE needs many seconds to notice a peer that fell silent; a ping a second notices in two to three. */
   #startWatch() {
     this.#heardMs = this.#tickMs = performance.now();
     this.#watch = setInterval(() => void this.#tick(), PING_EVERY_MS);
