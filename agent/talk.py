@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 STOP_S = 1.9
 SWITCH_S = 0.0005
-"""How long a thread that draws, encodes or detects voices may keep the interpreter from the event loop, which owes somebody
-a packet every 20 ms. Python's own 5 ms makes one tick in forty late with two conversations; this, none."""
+"""How long a thread that draws, encodes or detects voices may keep the interpreter from the event loop, which owes
+somebody a packet every 20 ms. Python's own 5 ms makes one tick in forty late with two conversations; this, none."""
 DISCLOSURE = "You are talking to an AI avatar."
 
 

@@ -3,8 +3,8 @@
 In: 16 kHz mono from the room, and what the avatar itself plays. Out: livekit-agents' AudioInput.
 
 Echo is cancelled by the browser, which knows the loudspeaker's delay; where it does not, the page stops listening while
-the avatar speaks. What is left of an echo is quiet, and is kept out here by its level. There is no second canceller: one
-that hears its reference across a network takes a person who speaks over the avatar for echo too, and the person is
+the avatar speaks. What is left of an echo is quiet, and is kept out here by its level. There is no second canceller:
+one that hears its reference across a network takes a person who speaks over the avatar for echo too, and the person is
 understood late or not at all (AEC3 in this place held back half of all interruptions for more than a second).
 """
 
@@ -28,15 +28,16 @@ _HELD_FRAMES = 100
 _ECHO_PACKETS = 40
 """An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
 _MOST_ECHO_DB = -15.0
-"""What is so far below what was played may be the rest of its echo: it is not a voice that interrupts. A person speaking
-into the microphone is louder than that."""
+"""What is so far below what was played may be the rest of its echo: it is not a voice that interrupts. A person
+speaking into the microphone is louder than that."""
 _LEAST_ECHO_DB = -32.0
 """Where the browser's canceller leaves less than that, a whisper is heard over the avatar."""
 _USUAL, _ABOVE_USUAL_DB = 85, 9.0
-"""An echo's loudest moments are 4 to 6 dB above this percentile of it (three voices, delayed by 0.14 and 0.3 s). Somebody who
-speaks over the avatar now and then does not reach the percentile."""
+"""An echo's loudest moments are 4 to 6 dB above this percentile of it (three voices, delayed by 0.14 and 0.3 s).
+Somebody who speaks over the avatar now and then does not reach the percentile."""
 _LEARNT_FRAMES, _UNLEARNT_FRAMES, _LEARN_EVERY = 400, 100, 25
-"""The level of the echo is that of the last 8 s of the avatar's speech; until there were 2 s of it, the worst is assumed."""
+"""The level of the echo is that of the last 8 s of the avatar's speech; until there were 2 s of it, the worst is
+assumed."""
 _SPEAKS_PACKETS = 20
 """The avatar speaks if any of the last 400 ms was sound; what is heard long after it is not its echo alone."""
 _OPEN_STEPS = 25
