@@ -115,7 +115,7 @@ class Microphone(io.AudioInput):
 
 
 def _factor(db: float) -> float:
-    return 10.0 ** (db / 20.0)
+    return math.pow(10.0, db / 20.0)
 
 
 def _loudest(packet: Pcm) -> float:
