@@ -28,6 +28,7 @@ from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from avatar.frames import SPEECH_RATE_HZ, MienError, Pcm
+from rooms.reports import MediaClock, report_media_time
 from rooms.room import Message
 from rooms.tracks import PeerSink
 from rooms.vp8 import PictureEncoder
@@ -97,7 +98,11 @@ class Peer:
         """
         connection = self._connection
         self._sound = connection.addTrack(self.sink.sound)
-        _encode_with(connection.addTrack(self.sink.picture), PictureEncoder())
+        picture = connection.addTrack(self.sink.picture)
+        _encode_with(picture, PictureEncoder())
+        media_clock = MediaClock()
+        report_media_time(self._sound, media_clock, lambda: self.sink.sound.handed_ms)
+        report_media_time(picture, media_clock, lambda: self.sink.picture.handed_ms)
         video = next(t for t in connection.getTransceivers() if t.kind == "video")
         # Before the offer is applied, or the preference is ignored. VP8 costs a CPU a fifth of what H.264 does here.
         capabilities = RTCRtpSender.getCapabilities("video").codecs

@@ -53,6 +53,8 @@ class SoundTrack(MediaStreamTrack):
         self._clock = asyncio.get_running_loop().time
         self.handed = 0
         """Where on the time line the packet handed over last begins, in samples."""
+        self.handed_ms = 0.0
+        """The media time of its first sample."""
         self._loud: int | None = None
         """Where the last packet began that held any sound."""
 
@@ -102,6 +104,7 @@ class SoundTrack(MediaStreamTrack):
             self.on_played(packet.pcm)
         if self._origin_ms is None:
             self._origin_ms = packet.media_time_ms
+        self.handed_ms = packet.media_time_ms
         self.handed = (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000
         if packet.pcm.any():
             self._loud = self.handed
@@ -120,6 +123,8 @@ class PictureTrack(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self.dropped = 0
+        self.handed_ms = 0.0
+        """The media time of the picture handed over last."""
         self._next: Frame | None = None
         self._came = asyncio.Event()
         self._origin_ms: int | None = None
@@ -137,6 +142,7 @@ class PictureTrack(MediaStreamTrack):
             self._came.clear()
             await self._came.wait()
         frame, self._next = self._next, None
+        self.handed_ms = frame.media_time_ms
         if self._origin_ms is None:
             self._origin_ms = frame.media_time_ms
         # Not a copy: a picture's planes are never written to again.
