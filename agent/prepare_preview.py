@@ -1,7 +1,7 @@
 """The preview of a portrait, for people: what was found in the picture, and the same face speaking.
 
-In: a portrait's picture, mesh and curves. Out: a PNG: the picture with the mesh, its box, lips and lids as followed, and
-then the portrait at /a/, at /u/, and with its eyes shut. No renderer reads it.
+In: a portrait's picture, mesh and curves. Out: a PNG: the picture with the mesh, its box, lips and lids as followed,
+and the portrait at /a/, at /u/, and with its eyes shut. No renderer reads it.
 """
 
 from __future__ import annotations

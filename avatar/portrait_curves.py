@@ -40,7 +40,6 @@ EYE_REACH, LIP_REACH = 0.45, 0.30
 LARGER = 1.12
 """The mesh's lids are better than what can be followed, unless an eye is this much larger than it has them."""
 LASHES = 0.10
-PARTED_MARGIN = 0.05
 LEAST_CHROMA = 8.0
 """Lab units of colour in a face below which a picture counts as grey."""
 
@@ -109,9 +108,6 @@ def _lips(
     patch = Patch.between(image, top[0], top[-1])
     lines = [patch.line(line) for line in (top, upper, lower, bottom)]
     if float((lines[2] - lines[1]).max()) > 2 * SHUT_GAP:
-        # What is seen between parted lips is eaten by a margin, or slivers of teeth would stay on shut ones.
-        lines[1] = np.maximum(lines[0], lines[1] - PARTED_MARGIN)
-        lines[2] = np.minimum(lines[3], lines[2] + PARTED_MARGIN)
         first, last = (int(np.abs(patch.u - end).argmin()) for end in (-1.0, 1.0))
         return _met(*(_between(patch, line, first, last) for line in lines))
     # The shadow under a nose is dark, but not red: colour tells lips from skin wherever there is any.

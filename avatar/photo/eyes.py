@@ -16,8 +16,8 @@ from avatar.photo.patch import Grid, smooth
 Floats = npt.NDArray[np.float32]
 
 REACH = 1.5
-NODE_PX = 0.5
-"""About how far apart the grid's nodes are, px of the picture: the edge of a lid is sharp."""
+NODE_PX = 1.0
+"""About how far apart the grid's nodes are, px of the picture."""
 LASHES_ABOVE, LASHES_BELOW = 0.13, 0.03
 """How much around the upper lid's edge moves as one piece, in half eyes."""
 OVER = 0.06
@@ -58,24 +58,30 @@ class Eye:
         self._open = smooth(within / np.float32(0.07)) * np.clip(1.0 - u * u, 0.0, 1.0)
         self._open_down = self._open * np.clip(4.0 * within / opening, 0.0, 1.0)
 
-    def moved(self, lids: float, gaze_x: float, gaze_y: float) -> Floats:
-        """Displacements [rows, columns, 2], px of the source.
+    def moved(self, lids: float, gaze_x: float, gaze_y: float) -> tuple[Floats, Floats | None]:
+        """Where the eye and the lid come from, each over the whole grid.
 
         Args:
             lids: 0 as in the portrait, 1 shut. gaze_x, gaze_y: -1 to 1, right and down.
+
+        Returns:
+            Displacements of the eye, px of the source, [rows, columns, 2]; and where lids move, those of the lid and
+            how far a place lies below the lid's edge (half eyes), [rows, columns, 3].
         """
+        eye = self.grid.displaced(
+            -np.float32(GAZE_X * gaze_x) * self._open, -np.float32(GAZE_Y * gaze_y) * self._open_down, self._source_px
+        )
+        if lids <= 0.0:
+            return eye, None
         v = self.grid.v[:, None]
-        du = -np.float32(GAZE_X * gaze_x) * self._open
-        dv = -np.float32(GAZE_Y * gaze_y) * self._open_down
-        if lids > 0.0:
-            fall = np.float32(min(1.0, lids)) * (self._lower - self._upper + self._over)
-            edge = self._upper + fall
-            # Skin from the brow to the lashes is stretched; the lashes move as they are.
-            lashes = edge - LASHES_ABOVE
-            slope = np.maximum(self._upper - LASHES_ABOVE - self._high, 0.05) / np.maximum(lashes - self._high, 0.05)
-            skin = self._high + (v - self._high) * slope - v
-            moved = np.where(v < lashes, skin, -fall)
-            hidden = (v > self._high) & (v < edge + LASHES_BELOW)
-            dv = np.where(hidden, moved, dv)
-            du = np.where(hidden, np.float32(0.0), du)
-        return self.grid.displaced(du.astype(np.float32), dv.astype(np.float32), self._source_px)
+        fall = np.float32(min(1.0, lids)) * (self._lower - self._upper + self._over)
+        edge = self._upper + fall
+        # Skin from the brow to the lashes is stretched; the lashes, and what would be below them, move as they are.
+        lashes = edge - LASHES_ABOVE
+        slope = np.maximum(self._upper - LASHES_ABOVE - self._high, 0.05) / np.maximum(lashes - self._high, 0.05)
+        skin = np.where(v < self._high, 0.0, self._high + (v - self._high) * slope - v)
+        moved = np.where(v < lashes, skin, -fall).astype(np.float32)
+        lid = np.empty((*moved.shape, 3), np.float32)
+        lid[..., :2] = self.grid.displaced(np.zeros_like(moved), moved, self._source_px)
+        lid[..., 2] = v - (edge + LASHES_BELOW)
+        return eye, lid

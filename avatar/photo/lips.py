@@ -32,6 +32,8 @@ LIFT = 0.17
 """The upper lip's share of the opening; the lower one's is the rest."""
 SHUT_GAP = 0.12
 """Lips of a portrait that are no further apart than this (units) are shut at rest."""
+PARTED_MARGIN = 0.08
+"""How much of lips that the picture shows parted is left out along the gap, in units."""
 SEAM_PX = 1.2
 """Where lips that the picture shows parted are pressed together, a line of this half width is drawn between them."""
 
@@ -86,6 +88,9 @@ class Lips:
             upper = lower = middle
             self._seam = np.float32(0.0)
         else:
+            # Slivers of the teeth that the picture shows would stay on shut lips.
+            upper = np.maximum(self._top, upper - np.float32(PARTED_MARGIN * self._unit))
+            lower = np.minimum(self._bottom, lower + np.float32(PARTED_MARGIN * self._unit))
             self._seam = np.float32(SEAM_PX)
         self._upper, self._lower = upper, lower
         # Lips that a picture shows parted meet nearer to the upper one, which moves less.
@@ -118,7 +123,7 @@ class Lips:
         # 1. Across: corners apart or together, cheeks along.
         inside = np.abs(u) <= wide
         beyond = np.clip((REACH - np.abs(u)) / (REACH - wide), 0.0, 1.0)
-        shift = np.where(inside, u / wide - u, np.sign(u) * (1.0 - wide) * beyond) - aside * unit * self._fall
+        shift = np.where(inside, u / wide - u, np.sign(u) * (1.0 - wide) * beyond * beyond) - aside * unit * self._fall
         shift = shift.astype(np.float32)
         own = u + shift
 

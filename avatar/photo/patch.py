@@ -100,14 +100,9 @@ class Box:
         return slice(self.y0 - other.y0, self.y1 - other.y0), slice(self.x0 - other.x0, self.x1 - other.x0)
 
 
-def looked_up(field: Floats, column: Floats, row: Floats, *, torn: bool = False) -> Floats:
-    """A grid's values at places between its nodes; 0 outside.
-
-    Args:
-        torn: the field has an edge (a lid over an eye), across which nothing in between exists.
-    """
-    how = cv2.INTER_NEAREST if torn else cv2.INTER_LINEAR
-    return np.asarray(cv2.remap(field, column, row, how, borderMode=cv2.BORDER_CONSTANT), np.float32)
+def looked_up(field: Floats, column: Floats, row: Floats) -> Floats:
+    """A grid's values at places between its nodes; 0 outside."""
+    return np.asarray(cv2.remap(field, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
 def smooth(value: npt.ArrayLike) -> Floats:

@@ -35,6 +35,8 @@ FINER = 1.5
 """The source is finer than the picture, so that a face between two pixels is as sharp as one upon them."""
 SWAY = 0.05
 """How far a head travels at most, shares of the side: boxes around features leave room for it."""
+Worn = tuple[tuple[float, float, float], tuple[Floats, Floats | None] | None]
+"""Lids and gaze of an eye, and the displacements that follow from them; None where there are none."""
 LEAST_GAP_PX: Final = 0.05
 SOFT_PX: Final = 1.1
 """Width of the edge between lip and gap."""
@@ -95,7 +97,7 @@ class PhotoRig:
         self._mouth_box = Box.around(shared.lips.grid.corners(), SWAY, size_px).clipped(self._box)
         self._gap_box = Box.around(face.lips.reshape(-1, 2), SWAY + face.unit, size_px).clipped(self._mouth_box)
         self._eye_boxes = [Box.around(eye.grid.corners(), SWAY, size_px).clipped(self._box) for eye in shared.eyes]
-        self._eyes: list[tuple[tuple[float, float, float], Floats | None]] = [((0.0, 0.0, 0.0), None) for _ in (0, 1)]
+        self._eyes: list[Worn] = [((0.0, 0.0, 0.0), None) for _ in (0, 1)]
         self._spoken = (REST, 0.0, 0.0)
         self._parted = shared.lips.moved(*self._spoken)
         # What stays is the portrait itself, at the picture's size.
@@ -162,14 +164,19 @@ class PhotoRig:
 
     def _add_eye(self, which: int, eye: Eye, pose: Pose, x: Floats, y: Floats) -> None:
         wanted = (round(max(0.0, pose.lids), 3), round(pose.gaze_x, 3), round(pose.gaze_y, 3))
-        told, field = self._eyes[which]
+        told, fields = self._eyes[which]
         if wanted != told:
-            field = None if wanted == (0.0, 0.0, 0.0) else eye.moved(*wanted)
-            self._eyes[which] = (wanted, field)
-        if field is None:
+            fields = None if wanted == (0.0, 0.0, 0.0) else eye.moved(*wanted)
+            self._eyes[which] = (wanted, fields)
+        if fields is None:
             return
         here = self._eye_boxes[which].within(self._box)
-        moved = looked_up(field, *eye.grid.places(x[here], y[here], self._shared.source_px), torn=True)
+        places = eye.grid.places(x[here], y[here], self._shared.source_px)
+        moved = looked_up(fields[0], *places)
+        if fields[1] is not None:
+            # A lid lies over the eye: at its edge nothing in between exists.
+            lid = looked_up(fields[1], *places)
+            moved = np.where(lid[..., 2:] < 0.0, lid[..., :2], moved)
         x[here] += moved[..., 0]
         y[here] += moved[..., 1]
 

@@ -17,7 +17,7 @@ from avatar.puppet.motion import AT_REST, Pose
 
 Floats = npt.NDArray[np.float32]
 
-CELLS = 64
+CELLS = 110
 PUPPET_HALF_WIDTH = 0.166
 """Half the width of the face that `motion.py`'s lengths are meant for, shares of the picture's side."""
 EDGE = 0.07
@@ -106,7 +106,7 @@ def _fields(face: Face, x: Floats, y: Floats) -> Floats:
     head = 1.0 - smooth((reach - np.float32(HAIR)) / np.float32(FADE))
     # Below the chin the neck carries less and less of the head.
     under = (places - face.points[CHIN]) @ down
-    head = head * (1.0 - smooth((under + np.float32(0.1 * face.height)) / np.float32(0.85 * face.height))) * edge
+    head = head * (1.0 - smooth((under + np.float32(0.05 * face.height)) / np.float32(0.65 * face.height))) * edge
     depth = _depth(face, places) * head
     pivot = face.points[CHIN] + down * np.float32(0.28 * face.height)
     dx, dy = places[:, 0] - pivot[0], places[:, 1] - pivot[1]
