@@ -8,7 +8,6 @@ that other renderers can add theirs (docs/portraits.md).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -273,6 +272,11 @@ def save_portrait(
         raise PortraitError(f"{folder} holds other things: choose an empty or new folder")
     if existing and not replace:
         raise PortraitError(f"{folder} is a portrait already: choose another folder, or replace it with --force")
+    if existing:
+        own = {*read_manifest(folder).files, MANIFEST}
+        others = sorted(file.name for file in folder.iterdir() if file.name not in own)
+        if others:
+            raise PortraitError(f"{folder} holds other files too ({others[0]}): choose another folder")
     contents: Mapping[str, tuple[str, bytes]] = {
         "picture": ("picture.png", png_of(picture)),
         "landmarks": ("landmarks.json", landmarks_json(mesh, curves)),
@@ -302,13 +306,13 @@ def save_portrait(
             for name, content in contents.values():
                 (making / name).write_bytes(content)
             (making / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            if folder.is_dir():
-                # What a portrait holds is known; whatever else somebody put there stops the removal.
-                for name in {*read_manifest(folder).files, MANIFEST} if existing else set():
-                    with contextlib.suppress(FileNotFoundError):
-                        (folder / name).unlink()
-                folder.rmdir()
-            making.rename(folder)
+            if existing:
+                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+                folder.rename(old / "old")
+                making.rename(folder)
+                shutil.rmtree(old)
+            else:
+                making.rename(folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)
     except OSError as error:

@@ -164,7 +164,9 @@ class Lips:
         field[..., :2] = self.grid.displaced(
             np.broadcast_to(shift, (rows, columns)) * self._across, (came - v).astype(np.float32), self._source_px
         )
-        field[..., 2] = np.minimum(v - up, down - v) * np.float32(self._px) + self._seam * round_off
+        field[..., 2] = np.minimum(v - up, down - v) * np.float32(self._px) + self._seam * np.minimum(
+            6.0 * round_off, 1.0
+        )
         field[:, (0, -1), :2] = 0.0
         middle = columns // 2
         return Parted(

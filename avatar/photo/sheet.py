@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avatar.photo.face import BROWS, CHEEKS, CHIN, FOREHEAD, INNER_BROWS, Face
-from avatar.photo.patch import Box, smooth
+from avatar.photo.patch import Box, looked_up, smooth
 from avatar.puppet.motion import AT_REST, Pose
 
 Floats = npt.NDArray[np.float32]
@@ -22,12 +22,14 @@ PUPPET_HALF_WIDTH = 0.166
 """Half the width of the face that `motion.py`'s lengths are meant for, shares of the picture's side."""
 EDGE = 0.07
 """Over this much of the picture's side, displacements fade towards its edge."""
-HAIR = 1.75
+HAIR = 1.6
 """How far head and hair reach from the middle of the face, in half widths and half heights."""
-FADE = 1.1
+FADE = 0.9
 """And over how much more their motion fades."""
-SMALLEST = 2e-4
-"""Fields below this (shares of the side, for a unit) move nothing that could be seen."""
+MOST = (0.025, 0.02, 0.12, 0.04, 0.03, 0.06, 0.006, 0.03, 0.03, 0.01, 1.0)
+"""The most that each amount of a pose comes to, in the order of the fields."""
+SMALLEST_PX = 0.1
+"""What moves less than this at the most does not move."""
 
 
 class Sheet:
@@ -62,7 +64,8 @@ class Sheet:
 
     def _moving(self, fields: Floats, cells: int) -> Box:
         """The part of the picture that any pose moves, whole cells."""
-        strongest = np.abs(fields).max(axis=(0, 1)).reshape(cells, cells) > SMALLEST
+        furthest = np.tensordot(np.array(MOST, np.float32), np.abs(fields), (0, 1)).max(axis=0)
+        strongest = furthest.reshape(cells, cells) * self._size_px > SMALLEST_PX
         rows, columns = np.flatnonzero(strongest.any(axis=1)), np.flatnonzero(strongest.any(axis=0))
         cell, last = self._cell, cells - 1
         return Box(
@@ -74,18 +77,23 @@ class Sheet:
 
     def map(self, pose: Pose) -> tuple[Floats, Floats]:
         """Where each pixel of `box` comes from, px of the source: x and y. Valid until the next call."""
-        amounts = np.array(
-            [
-                pose.head_x, pose.head_y, pose.roll, pose.yaw, pose.pitch, pose.lean, pose.breath,
-                pose.brow_left, pose.brow_right, pose.frown, pose.smile - AT_REST.smile,
-            ],
-            np.float32,
-        )  # fmt: skip
+        whole = np.array(
+            [pose.head_x, pose.head_y, pose.roll, pose.yaw, pose.pitch, pose.lean, pose.breath], np.float32
+        )
+        local = np.array([pose.brow_left, pose.brow_right, pose.frown, pose.smile - AT_REST.smile], np.float32)
+        figure = [self._home[axis] - np.tensordot(whole, self._fields[axis][: len(whole)], 1) for axis in (0, 1)]
+        if local.any():
+            # A brow is where the head has taken it: its own motion is looked up there.
+            column, row = (
+                (figure[axis] - self._home[axis].flat[0]) * np.float32(self._size_px / self._cell) for axis in (0, 1)
+            )
+            for axis in (0, 1):
+                moved = np.tensordot(local, self._fields[axis][len(whole) :], 1)
+                figure[axis] = figure[axis] - looked_up(moved, column, row)
         border = self._cell
         maps = []
         for axis in (0, 1):
-            moved = np.tensordot(amounts, self._fields[axis], 1)
-            nodes = (self._home[axis] - moved) * np.float32(self._source_px) - np.float32(0.5)
+            nodes = figure[axis] * np.float32(self._source_px) - np.float32(0.5)
             buffer = self._buffers[axis]
             cv2.resize(nodes, buffer.shape[::-1], dst=buffer, interpolation=cv2.INTER_LINEAR)
             maps.append(buffer[border:-border, border:-border])
@@ -126,10 +134,7 @@ def _fields(face: Face, x: Floats, y: Floats) -> Floats:
         high = np.where(v < 0, np.float32(high_above), np.float32(high_below)) * np.float32(face.half_width)
         return np.asarray(np.exp(-((u / np.float32(wide * face.half_width)) ** 2) - (v / high) ** 2), np.float32)
 
-    brows = []
-    for row in BROWS:
-        hills = [bump(face.points[point], 0.20, 0.30, 0.11) for point in row]
-        brows.append(down_it(-size * np.max(np.stack(hills), axis=0)))
+    brows = [down_it(-size * _along_brow(face, face.points[list(row)], places)) for row in BROWS]
     frown_x, frown_y = zero, zero
     for point, way in zip(INNER_BROWS, (1.0, -1.0), strict=True):
         hill = size * bump(face.points[point], 0.2, 0.16, 0.10)
@@ -153,6 +158,18 @@ def _fields(face: Face, x: Floats, y: Floats) -> Floats:
         (cheek_x, cheek_y),
     ]
     return np.stack([np.stack([row[axis] for row in rows]) for axis in (0, 1)]).astype(np.float32)
+
+
+def _along_brow(face: Face, brow: Floats, places: Floats) -> Floats:
+    """How much of a raised brow's motion each node takes part in: a long hill, steep towards the eye."""
+    along, down, reach = face.axes.along, face.axes.down, np.float32(face.half_width)
+    own = np.stack([brow @ along, brow @ down], axis=1)
+    own = own[np.argsort(own[:, 0])]
+    u, v = places @ along, places @ down
+    beyond = np.maximum(np.maximum(own[0, 0] - u, u - own[-1, 0]), 0.0)
+    above = v - np.interp(u, own[:, 0], own[:, 1])
+    high = np.where(above < 0, np.float32(0.30), np.float32(0.13)) * reach
+    return np.asarray(np.exp(-((beyond / (0.16 * reach)) ** 2) - (above / high) ** 2), np.float32)
 
 
 def _depth(face: Face, places: Floats) -> Floats:
