@@ -18,9 +18,9 @@ Floats = npt.NDArray[np.float32]
 REACH = 1.5
 NODE_PX = 1.0
 """About how far apart the grid's nodes are, px of the picture."""
-LASHES_ABOVE, LASHES_BELOW = 0.13, 0.03
+LASHES_ABOVE, LASHES_BELOW = 0.13, 0.0
 """How much around the upper lid's edge moves as one piece, in half eyes."""
-OVER = 0.06
+OVER = 0.10
 """How far a shut upper lid reaches over the lower one."""
 GAZE_X, GAZE_Y = 0.15, 0.07
 """How far an iris travels at full gaze, in half eyes: what is not in the picture cannot be shown."""

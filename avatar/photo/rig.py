@@ -126,10 +126,9 @@ class PhotoRig:
         planes = self._still.copy()
         rows, columns = box.slices
         half_rows, half_columns = slice(box.y0 // 2, box.y1 // 2), slice(box.x0 // 2, box.x1 // 2)
-        half = (x.shape[1] // 2, x.shape[0] // 2)
-        half_x, half_y = (
-            cv2.resize(m, half, interpolation=cv2.INTER_AREA) * np.float32(0.5) - np.float32(0.25) for m in (x, y)
-        )
+        # One of each four, not their mean: across the edge of a lid, in between lies something else.
+        shift = np.float32(0.25 * shared.source_px / shared.size_px - 0.25)
+        half_x, half_y = (m[::2, ::2] * np.float32(0.5) + shift for m in (x, y))
         for source, target, coarse in self._planes(planes):
             if coarse == 1:
                 part, maps = target[rows, columns], (x, y)
