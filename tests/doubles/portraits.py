@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -153,6 +154,7 @@ def tilted(image: Bytes, mesh: FaceMesh, curves: Curves, degrees: float) -> tupl
     )
 
 
+@functools.lru_cache(maxsize=16)
 def readied(size_px: int = 256, tilt_deg: float = 0.0, parted: float = 0.0) -> Prepared:
     """The known face, ready to be drawn."""
     return prepared(*known_face(512, tilt_deg, parted), size_px)
