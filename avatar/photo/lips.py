@@ -19,7 +19,7 @@ from avatar.puppet.mouth import Mouth
 
 Floats = npt.NDArray[np.float32]
 
-NODE_PX = 1.25
+NODE_PX = 1.5
 """About how far apart the grid's nodes are, px of the picture."""
 REACH = 2.5
 """How far to each side a mouth moves the cheeks, in half mouths."""

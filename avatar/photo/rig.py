@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float32]
 SMALLEST_PX, LARGEST_PX = 256, 1024
 FINER = 1.5
 """The source is finer than the picture, so that a face between two pixels is as sharp as one upon them."""
-SWAY = 0.05
-"""How far a head travels at most, shares of the side: boxes around features leave room for it."""
+TURN = 0.02
+"""How much further a feature's corner travels than its middle when the head turns, shares of the side."""
 Worn = tuple[tuple[float, float, float], tuple[Floats, Floats | None] | None]
 """Lids and gaze of an eye, and the displacements that follow from them; None where there are none."""
 LEAST_GAP_PX: Final = 0.05
@@ -94,9 +94,9 @@ class PhotoRig:
         size_px, face = shared.size_px, shared.face
         self._sheet = Sheet(face, size_px, shared.source_px)
         self._box = self._sheet.box
-        self._mouth_box = Box.around(shared.lips.grid.corners(), SWAY, size_px).clipped(self._box)
-        self._gap_box = Box.around(face.lips.reshape(-1, 2), SWAY + face.unit, size_px).clipped(self._mouth_box)
-        self._eye_boxes = [Box.around(eye.grid.corners(), SWAY, size_px).clipped(self._box) for eye in shared.eyes]
+        self._mouth_box = Box.around(shared.lips.grid.corners(), TURN, size_px)
+        self._gap_box = Box.around(face.lips.reshape(-1, 2), TURN + face.unit, size_px)
+        self._eye_boxes = [Box.around(eye.grid.corners(), TURN, size_px) for eye in shared.eyes]
         self._eyes: list[Worn] = [((0.0, 0.0, 0.0), None) for _ in (0, 1)]
         self._spoken = (REST, 0.0, 0.0)
         self._parted = shared.lips.moved(*self._spoken)
@@ -146,20 +146,33 @@ class PhotoRig:
             self._spoken, self._parted = wanted, self._shared.lips.moved(*wanted)
         return self._parted
 
-    def _add_mouth(self, parted: Parted, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats] | None:
-        """Add the mouth's displacements to the map. If it is open: depth in the gap, u and v, for the gap's box."""
-        grid, here = self._shared.lips.grid, self._mouth_box.within(self._box)
+    def _where(self, box: Box, x: Floats, y: Floats) -> Box:
+        """A box that lies around a feature of the portrait, where the head has taken it."""
+        middle_x, middle_y = (box.x0 + box.x1) // 2, (box.y0 + box.y1) // 2
+        row = min(max(middle_y - self._box.y0, 0), x.shape[0] - 1)
+        column = min(max(middle_x - self._box.x0, 0), x.shape[1] - 1)
+        scale = self._shared.size_px / self._shared.source_px
+        taken = (self._box.x0 + column - scale * x[row, column], self._box.y0 + row - scale * y[row, column])
+        dx, dy = (round(float(value) / 2) * 2 for value in taken)
+        return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy).clipped(self._box)
+
+    def _add_mouth(self, parted: Parted, x: Floats, y: Floats) -> tuple[Box, Floats, Floats, Floats] | None:
+        """Add the mouth's displacements to the map. If it is open: a box around it; depth in the gap, u and v there."""
+        grid, box = self._shared.lips.grid, self._where(self._mouth_box, x, y)
+        here = box.within(self._box)
+        gap = self._where(self._gap_box, x, y)
         column, row = grid.places(x[here], y[here], self._shared.source_px)
         field = looked_up(parted.field, column, row)
         x[here] += field[..., 0]
         y[here] += field[..., 1]
         if float(parted.field[..., 2].max()) <= LEAST_GAP_PX:
             return None
-        inner = self._gap_box.within(self._mouth_box)
+        inner_box = gap.clipped(box)
+        inner = inner_box.within(box)
         # Outside of the grid a look-up gives 0, as deep as the edge of the gap: nothing of it shows.
         u = grid.u[0] + column[inner] * (grid.u[1] - grid.u[0])
         v = grid.v[0] + row[inner] * (grid.v[1] - grid.v[0])
-        return field[..., 2][inner], u, v
+        return inner_box, field[..., 2][inner], u, v
 
     def _add_eye(self, which: int, eye: Eye, pose: Pose, x: Floats, y: Floats) -> None:
         wanted = (round(max(0.0, pose.lids), 3), round(pose.gaze_x, 3), round(pose.gaze_y, 3))
@@ -169,7 +182,7 @@ class PhotoRig:
             self._eyes[which] = (wanted, fields)
         if fields is None:
             return
-        here = self._eye_boxes[which].within(self._box)
+        here = self._where(self._eye_boxes[which], x, y).within(self._box)
         places = eye.grid.places(x[here], y[here], self._shared.source_px)
         moved = looked_up(fields[0], *places)
         if fields[1] is not None:
@@ -179,9 +192,9 @@ class PhotoRig:
         x[here] += moved[..., 0]
         y[here] += moved[..., 1]
 
-    def _fill(self, planes: Planes, parted: Parted, deep: Floats, u: Floats, v: Floats) -> None:
+    def _fill(self, planes: Planes, parted: Parted, box: Box, deep: Floats, u: Floats, v: Floats) -> None:
         """Draw what shows between the lips over the picture, darker towards the lips."""
-        size, box = self._shared.size_px, self._gap_box
+        size = self._shared.size_px
         cover = np.clip(deep / np.float32(SOFT_PX), 0.0, 1.0)
         inside = np.flatnonzero(cover.max(axis=1) > 0.0)
         sides = np.flatnonzero(cover.max(axis=0) > 0.0)

@@ -17,7 +17,7 @@ from avatar.puppet.motion import AT_REST, Pose
 
 Floats = npt.NDArray[np.float32]
 
-CELLS = 110
+CELLS = 64
 PUPPET_HALF_WIDTH = 0.166
 """Half the width of the face that `motion.py`'s lengths are meant for, shares of the picture's side."""
 EDGE = 0.07
