@@ -16,6 +16,8 @@ LARGEST_FILE_BYTES = 40 * 1024 * 1024
 LARGEST_PIXELS = 64_000_000
 """What a decoder may be asked to unfold: a telephone's 48 megapixels pass, a bomb does not."""
 LARGEST_SIDE_PX = 16_384
+PAPER = 205
+"""The grey that shows through a transparent picture."""
 
 
 class ImageError(MienError):
@@ -60,10 +62,22 @@ def decode_image(content: bytes, name: str) -> Bytes:
         raise ImageError(f"{name} is no PNG or JPEG of at most {LARGEST_SIDE_PX} px a side: convert it to one")
     if width * height > LARGEST_PIXELS:
         raise ImageError(f"{name} has {width} x {height} px: save it with at most {LARGEST_PIXELS // 10**6} megapixels")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    transparent = content[:4] == b"\x89PNG" and content[25:26] in (b"\x04", b"\x06")
+    how = cv2.IMREAD_UNCHANGED if transparent else cv2.IMREAD_COLOR
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), how)
     if image is None:
         raise ImageError(f"{name} cannot be decoded: it is damaged, save it again as PNG or JPEG")
-    return np.asarray(image, np.uint8)
+    return _on_paper(np.asarray(image)) if transparent else np.asarray(image, np.uint8)
+
+
+def _on_paper(image: npt.NDArray[np.integer]) -> Bytes:
+    """A picture with transparency, BGRA of 8 or 16 bits, laid on `PAPER`."""
+    depth = np.float32(np.iinfo(image.dtype).max)
+    shares = image.astype(np.float32) / depth
+    if shares.ndim != 3 or shares.shape[2] != 4:
+        return np.asarray(cv2.cvtColor((shares * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR), np.uint8)
+    cover = shares[..., 3:]
+    return np.rint(255 * (shares[..., :3] * cover + PAPER / 255 * (1 - cover))).astype(np.uint8)
 
 
 def stated_size(content: bytes) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avatar.portrait_image import LARGEST_FILE_BYTES, ImageError, decode_image, read_image, stated_size
+from avatar.portrait_image import LARGEST_FILE_BYTES, PAPER, ImageError, decode_image, read_image, stated_size
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,18 @@ def test_a_jpeg_is_turned_upright_as_its_exif_says() -> None:
     turned = jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body + jpeg[2:]
     assert stated_size(turned) == (40, 30)
     assert decode_image(turned, "x").shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_transparent_lies_on_grey_paper(dtype: type[np.uint8] | type[np.uint16]) -> None:
+    most = int(np.iinfo(dtype).max)
+    image = np.zeros((10, 12, 4), dtype)
+    image[:5] = (0, 0, most, most)
+    _, data = cv2.imencode(".png", image)
+    seen = decode_image(data.tobytes(), "x")
+    assert seen.shape == (10, 12, 3)
+    assert seen[0, 0].tolist() == [0, 0, 255]
+    assert seen[9, 0].tolist() == [PAPER] * 3
 
 
 @pytest.mark.parametrize(
