@@ -77,7 +77,8 @@ def _on_paper(image: npt.NDArray[np.integer]) -> Bytes:
     if shares.ndim != 3 or shares.shape[2] != 4:
         return np.asarray(cv2.cvtColor((shares * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR), np.uint8)
     cover = shares[..., 3:]
-    return np.rint(255 * (shares[..., :3] * cover + PAPER / 255 * (1 - cover))).astype(np.uint8)
+    laid = np.rint(255 * (shares[..., :3] * cover + PAPER / 255 * (1 - cover)))
+    return np.asarray(laid, np.uint8)
 
 
 def stated_size(content: bytes) -> tuple[int, int]:
