@@ -8,7 +8,6 @@ copied from the still.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import cv2
 import numpy as np
@@ -37,8 +36,8 @@ TURN = 0.02
 """How much further a feature's corner travels than its middle when the head turns, shares of the side."""
 Worn = tuple[tuple[float, float, float], tuple[Floats, Floats | None] | None]
 """Lids and gaze of an eye, and the displacements that follow from them; None where there are none."""
-LEAST_GAP_PX: Final = 0.05
-SOFT_PX: Final = 1.1
+LEAST_GAP_PX = 0.05
+SOFT_PX = 1.1
 """Width of the edge between lip and gap."""
 
 
