@@ -1,10 +1,11 @@
 # make talk            set up if needed, then talk to the avatar in the browser (ARGS="--port 9000" and the like)
+# make portrait        install the models that `mien prepare PHOTO` finds a face with (7 MB)
 # make test, check     all tests with coverage; linting, formatting and types
 # make constraints     write constraints.txt again from pyproject.toml (needs uv)
 # make clean           remove what these made
 
 .DEFAULT_GOAL := help
-.PHONY: help talk test test-setup check constraints clean
+.PHONY: help talk portrait test test-setup check constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/  \1/p' Makefile
@@ -22,7 +23,11 @@ help:
 talk: .venv/.installed
 	@exec .venv/bin/mien talk $(ARGS)
 
+portrait: .venv/.installed
+	@scripts/portrait
+
 test-setup: .venv/.installed-dev
+	@scripts/portrait
 	@scripts/chromium >/dev/null
 
 test: test-setup

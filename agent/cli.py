@@ -78,7 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     for command in (talk, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
+        command.add_argument(
+            "--portrait",
+            type=Path,
+            metavar="FOLDER",
+            help="a face that `mien prepare` made, instead of the persona's own",
+        )
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
+
+    prepare = commands.add_parser("prepare", parents=[common], help="make a face that speaks of a photo or drawing")
+    prepare.add_argument("photo", type=Path, metavar="PHOTO", help="PNG or JPEG of one face that looks at the camera")
+    prepare.add_argument("-o", "--out", type=Path, required=True, metavar="PORTRAIT", help="the folder to write")
+    prepare.add_argument("--consent", metavar="TEXT", help='"who agreed, when"; asked for where it is not given')
+    prepare.add_argument("--force", action="store_true", help="in spite of what was found; replaces a portrait")
+    prepare.set_defaults(run=_prepare, log_level=logging.WARNING)
 
     lips = commands.add_parser("lips", parents=[common], help="judge how well the lips of a video follow its speech")
     lips.add_argument("video", type=Path, metavar="VIDEO", help="any video of one person or avatar who speaks")
@@ -130,6 +143,7 @@ def _settings(arguments: argparse.Namespace, overrides: dict[str, Any]) -> Setti
 
     overrides |= {
         "MIEN_PERSONA": arguments.persona,
+        "MIEN_PORTRAIT": arguments.portrait,
         "AVATAR_BACKEND": arguments.renderer,
         "MIEN_SIZE_PX": arguments.size,
     }
@@ -174,6 +188,24 @@ def _say(arguments: argparse.Namespace) -> int:
 
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     asyncio.run(render_text(text, arguments.out, settings, version=_version()))
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from agent.prepare import Asking, prepare
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def ask(question: str) -> str:
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline()
+
+    asking = Asking(tell, ask if sys.stdin.isatty() else None)
+    made_with = f"mien {_version()}"
+    out: Path = arguments.out
+    prepare(arguments.photo, out, consent=arguments.consent, force=arguments.force, made_with=made_with, asking=asking)
+    print(f"{out}: look at {out / 'preview.png'}, then: mien talk --portrait {out}")
     return 0
 
 

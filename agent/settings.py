@@ -78,6 +78,8 @@ class AvatarSettings(_Section):
     size_px: Annotated[int, Field(ge=256, le=1024, multiple_of=16)] = 512
     persona: str = "mien"
     """A shipped persona's name or the path of a persona folder."""
+    portrait: Path | None = None
+    """A folder that `mien prepare` made; it takes the place of the persona's own look."""
 
 
 class ServerSettings(_Section):
@@ -135,6 +137,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "AVATAR_BACKEND": ("avatar", "backend"),
     "MIEN_SIZE_PX": ("avatar", "size_px"),
     "MIEN_PERSONA": ("avatar", "persona"),
+    "MIEN_PORTRAIT": ("avatar", "portrait"),
     "MIEN_HOST": ("server", "host"),
     "MIEN_PORT": ("server", "port"),
     "MIEN_TOKEN": ("server", "token"),

@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.photo.renderer import PhotoRenderer
 from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import Expression, Renderer, RendererError, Shot
 from avatar.static import StaticRenderer
 from tests.conformance.conftest import babble
+from tests.doubles.portraits import readied
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +39,7 @@ def static_renderer() -> StaticRenderer:
 
 
 RENDERERS: dict[str, Callable[[], Renderer]] = {
+    "portrait": lambda: PhotoRenderer(readied(SIZE_PX)),
     "puppet": lambda: PuppetRenderer({}, SIZE_PX),
     "static": static_renderer,
 }

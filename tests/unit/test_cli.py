@@ -38,6 +38,7 @@ def test_help_names_every_command() -> None:
         "talk",
         "render",
         "say",
+        "prepare",
         "lips",
         "doctor",
         "licenses",
@@ -47,8 +48,9 @@ def test_help_names_every_command() -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("talk", "--host --port --persona --renderer --no-open --tls-cert --tls-key --size --verbose"),
-        ("render", "SPEECH -o --persona --renderer --size"),
+        ("talk", "--host --port --persona --renderer --portrait --no-open --tls-cert --tls-key --size --verbose"),
+        ("render", "SPEECH -o --persona --renderer --portrait --size"),
+        ("prepare", "PHOTO -o --consent --force"),
         ("say", "TEXT -o --persona --renderer --voice --size"),
     ],
 )

@@ -56,6 +56,7 @@ def test_every_variable_reaches_its_setting() -> None:
         "AVATAR_BACKEND": "puppet",
         "MIEN_SIZE_PX": "256",
         "MIEN_PERSONA": "p",
+        "MIEN_PORTRAIT": "/portraits/ada",
         "MIEN_HOST": "0.0.0.0",
         "MIEN_PORT": "9000",
         "MIEN_TOKEN": "secret",
