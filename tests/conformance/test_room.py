@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from livekit import rtc
 from livekit.agents import Agent, AgentSession
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Frame, Pcm, Picture, Sink
 from rooms.embedded import EmbeddedRoom
+from rooms.livekit import LiveKitRoom, connect
 from rooms.memory import MemoryRoom
 from rooms.peer import offer_media_on
 from rooms.room import Message, Room
 from tests.doubles.ears import Ears
 from tests.doubles.page import Page, until
+from tests.livekit.person import LiveKitPerson
+from tests.livekit.server import LiveKitServer
 
 pytestmark = pytest.mark.loopback
 
@@ -62,6 +68,9 @@ class Person(Protocol):
     room: Room
     book: Guestbook
 
+    async def arrive(self) -> None:
+        """Have the room there, before anybody is in it."""
+
     async def join(self) -> None: ...
 
     def say(self, pcm: Pcm) -> None: ...
@@ -86,6 +95,9 @@ class MemoryPerson:
         self.book = Guestbook()
         self._memory = MemoryRoom(self.book)
         self.room: Room = self._memory
+
+    async def arrive(self) -> None:
+        pass
 
     async def join(self) -> None:
         self._memory.join()
@@ -123,6 +135,9 @@ class EmbeddedPerson:
         self.room: Room = self._embedded
         self._pages: list[Page] = []
 
+    async def arrive(self) -> None:
+        pass
+
     async def join(self) -> None:
         self._pages.append(Page())
         await self._pages[-1].join(self._embedded.answer)
@@ -153,6 +168,49 @@ class EmbeddedPerson:
             await page.aclose()
 
 
+class LiveKitVisitor:
+    def __init__(self, server: LiveKitServer) -> None:
+        self.book = Guestbook()
+        self._server = server
+        self._name = secrets.token_hex(6)
+        self._avatar = rtc.Room()
+        self._livekit = LiveKitRoom(self.book, self._avatar, width=64, height=64)
+        self.room: Room = self._livekit
+        self._clients: list[LiveKitPerson] = []
+
+    async def arrive(self) -> None:
+        await connect(self._avatar, self._server.url, self._server.token("mien", self._name, kind="agent"))
+
+    async def join(self) -> None:
+        self._clients.append(LiveKitPerson())
+        await self._clients[-1].join(self._server.url, self._server.token("ada", self._name))
+
+    def say(self, pcm: Pcm) -> None:
+        self._clients[-1].say(pcm)
+
+    def write(self, message: dict[str, Any]) -> None:
+        self._clients[-1].tell_soon(message)
+
+    def told(self) -> list[Message]:
+        return [message for client in self._clients for message in client.messages]
+
+    def heard(self) -> Pcm:
+        return self._clients[-1].heard()
+
+    def pictures(self) -> int:
+        return len(self._clients[-1].pictures)
+
+    async def lose(self) -> None:
+        await self._server.remove("ada", self._name)
+
+    async def leave(self) -> None:
+        await self._clients[-1].leave()
+
+    async def aclose(self) -> None:
+        for client in self._clients:
+            await client.leave()
+
+
 Kind = Callable[[], Person]
 
 
@@ -163,6 +221,7 @@ async def visiting(kind: Kind) -> AsyncIterator[Person]:
         vad=person.book.ears, turn_handling={"turn_detection": "vad"}, aec_warmup_duration=None
     )
     try:
+        await person.arrive()
         await person.room.begin(session, Agent(instructions=""), listen=True)
         await person.join()
         await until(lambda: bool(person.book.sinks) and person.book.pages > 0, "joined, and the page told")
@@ -173,13 +232,21 @@ async def visiting(kind: Kind) -> AsyncIterator[Person]:
         await person.room.aclose()
 
 
-every_room = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(MemoryPerson, id="memory"),
-        pytest.param(EmbeddedPerson, id="embedded"),
-    ],
-)
+ROOMS = [
+    pytest.param(lambda _: MemoryPerson, id="memory"),
+    pytest.param(lambda _: EmbeddedPerson, id="embedded"),
+    pytest.param(
+        lambda request: partial(LiveKitVisitor, request.getfixturevalue("livekit")),
+        id="livekit",
+        marks=pytest.mark.livekit,
+    ),
+]
+
+
+@pytest.fixture(params=ROOMS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    made: Kind = request.param(request)
+    return made
 
 
 def tone(seconds: float, hz: float) -> Pcm:
@@ -208,7 +275,6 @@ async def heard_of(person: Person, seconds: float) -> Pcm:
     return ears.sound
 
 
-@every_room
 async def test_pictures_and_sound_reach_the_person(kind: Kind) -> None:
     async with visiting(kind) as person:
         sent: list[int] = []
@@ -221,24 +287,24 @@ async def test_pictures_and_sound_reach_the_person(kind: Kind) -> None:
         assert sent[-1] >= 38
 
 
-@every_room
 async def test_what_is_cleared_is_not_heard(kind: Kind) -> None:
     async with visiting(kind) as person:
         sink = person.book.sinks[0]
         await stream(sink, tone(0.8, 440))
-        unsent = sink.clear(1)
-        assert 0 <= unsent <= 0.06 * SAMPLE_RATE_HZ
-        quiet = Frame(20, 1, Picture(np.full((96, 64), 128, np.uint8)), np.zeros(TICK_SAMPLES, np.int16))
-        for tick in range(20, 40):
-            sink.put(Frame(tick, 1, quiet.picture, quiet.sound))
+        grey = Picture(np.full((96, 64), 128, np.uint8))
+        for tick in range(20, 24):  # more than can have been sent by the next line
+            sink.put(Frame(tick, 0, grey, tone(0.04, 440)))
+        sent_s = 0.96 - sink.clear(1) / SAMPLE_RATE_HZ
+        for tick in range(24, 44):
+            sink.put(Frame(tick, 1, grey, np.zeros(TICK_SAMPLES, np.int16)))
             await asyncio.sleep(0.04)
-        await until(lambda: sink.unsent() == 0, "all sent")
-        await asyncio.sleep(0.2)
+        await until(lambda: sink.unsent() <= TICK_SAMPLES, "all sent")
+        await asyncio.sleep(0.3)
         loud = np.flatnonzero(np.abs(person.heard().astype(int)) > 1000)
-        assert (loud[-1] - loud[0]) / SAMPLE_RATE_HZ <= 0.85
+        # A browser's jitter buffer stretches the beginning by up to 100 ms.
+        assert (loud[-1] - loud[0]) / SAMPLE_RATE_HZ <= sent_s + 0.12
 
 
-@every_room
 async def test_the_microphone_reaches_the_session(kind: Kind) -> None:
     async with visiting(kind) as person:
         person.say(tone(3, 300))
@@ -246,7 +312,6 @@ async def test_the_microphone_reaches_the_session(kind: Kind) -> None:
         assert pitch_hz(heard[-8000:], 16_000) == pytest.approx(300, abs=5)
 
 
-@every_room
 async def test_a_held_microphone_is_silent(kind: Kind) -> None:
     async with visiting(kind) as person:
         person.room.hold_microphone(True)
@@ -255,7 +320,6 @@ async def test_a_held_microphone_is_silent(kind: Kind) -> None:
         assert np.abs(heard[-8000:]).max() <= 2
 
 
-@every_room
 async def test_messages_go_both_ways_in_order(kind: Kind) -> None:
     async with visiting(kind) as person:
         for number in range(20):
@@ -266,7 +330,6 @@ async def test_messages_go_both_ways_in_order(kind: Kind) -> None:
         assert [message["id"] for message in person.told()] == list(range(20))
 
 
-@every_room
 async def test_a_person_who_was_cut_off_comes_back_to_the_same_room(
     kind: Kind,
 ) -> None:
@@ -282,7 +345,6 @@ async def test_a_person_who_was_cut_off_comes_back_to_the_same_room(
         assert person.book.left == 0
 
 
-@every_room
 async def test_leaving_is_told_once(kind: Kind) -> None:
     async with visiting(kind) as person:
         await person.leave()
@@ -290,7 +352,6 @@ async def test_leaving_is_told_once(kind: Kind) -> None:
     assert person.book.left == 1
 
 
-@every_room
 async def test_closing_is_prompt_and_may_be_repeated(kind: Kind) -> None:
     async with visiting(kind) as person:
         async with asyncio.timeout(2):
