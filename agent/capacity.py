@@ -37,6 +37,7 @@ class Capacity:
 
     Args:
         limit: conversations at most, whatever is measured.
+        measured: whether what is measured counts at all.
         cores: processors that the process may use.
         ticks: how many ticks were released so far, and how many of them late.
         clock: seconds, monotonic.
@@ -49,12 +50,14 @@ class Capacity:
         cores: float,
         ticks: Callable[[], tuple[int, int]],
         *,
+        measured: bool = True,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.process_time,
     ) -> None:
         self.limit = limit
         self._cores = cores
         self._ticks = ticks
+        self._measured = measured
         self._clock = clock
         self._used = used
         self._lock = threading.Lock()
@@ -98,7 +101,8 @@ class Capacity:
         with self._lock:
             if self._refusal() is not None:
                 return 1.0
-            return min(1.0, max(self._taken() / self.limit, self._cores_used() / (self._cores * USABLE_SHARE)))
+            used = self._cores_used() / (self._cores * USABLE_SHARE) if self._measured else 0.0
+            return min(1.0, max(self._taken() / self.limit, used))
 
     def measure(self) -> None:
         """Take a reading; called about twice a second."""
@@ -119,13 +123,15 @@ class Capacity:
         taken = self._taken()
         if taken >= self.limit:
             return f"all {self.limit} conversations of this worker are taken (MIEN_MAX_SESSIONS)"
+        if not self._measured or not self._open:
+            return None
         first, last = self._readings[0], self._readings[-1]
         ticks, late = last.ticks - first.ticks, last.late - first.late
         if ticks >= LEAST_TICKS and late > ticks * LATE_SHARE:
             return f"{late} of the last {ticks} ticks came late: one more conversation would make the others stutter"
         used = self._cores_used()
-        share = used / max(1, len(self._open))
-        if self._open and used + share * (1 + len(self._promised)) > self._cores * USABLE_SHARE:
+        share = used / len(self._open)
+        if used + share * (1 + len(self._promised)) > self._cores * USABLE_SHARE:
             return f"{len(self._open)} conversations use {used:.1f} of {self._cores:.1f} processors"
         return None
 

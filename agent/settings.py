@@ -121,6 +121,7 @@ class LiveKitSettings(_Section):
     """Where the worker's health is served; on `port`, any free one in `dev`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8081
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    admission: Literal["measured", "stated"] = "measured"
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
 
     @field_validator("url", "public_url")
@@ -188,6 +189,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_AGENT_HOST": ("livekit", "host"),
     "MIEN_AGENT_PORT": ("livekit", "port"),
     "MIEN_AGENT_METRICS_PORT": ("livekit", "metrics_port"),
+    "MIEN_ADMISSION": ("livekit", "admission"),
     "MIEN_DRAIN_S": ("livekit", "drain_s"),
 }
 """Each environment variable and the setting it sets."""

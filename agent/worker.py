@@ -97,12 +97,12 @@ async def check(url: str, key: str, secret: str) -> None:
         async with asyncio.timeout(CHECK_S), api.LiveKitAPI(url, key, secret) as server:
             await server.room.list_rooms(api.ListRoomsRequest(names=["-"]))
     except api.TwirpError as error:
-        if error.code in (api.TwirpErrorCode.UNAUTHENTICATED, api.TwirpErrorCode.PERMISSION_DENIED):
+        if error.status in (401, 403):
             raise LiveKitError(
                 f"the LiveKit server at {url} refuses us: LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be one of the "
                 "pairs in its configuration"
             ) from None
-        raise LiveKitError(f"what answers at {url} is no LiveKit server: {error.message}") from None
+        raise LiveKitError(f"what answers at {url} is no LiveKit server: {error.status} {error.message}") from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         logger.warning("no LiveKit server at %s yet (%s); trying again until there is", url, error or "no answer")
 
@@ -119,7 +119,9 @@ class Worker:
         self.metrics = Metrics()
         self._local = Local(settings)
         cores = get_cpu_monitor().cpu_count()
-        self.capacity = Capacity(settings.server.max_sessions, cores, self.metrics.ticks)
+        self.capacity = Capacity(
+            settings.server.max_sessions, cores, self.metrics.ticks, measured=livekit.admission == "measured"
+        )
         self._face = face
         self.jobs = Jobs(settings, persona, face, self._local, self.metrics, self.capacity, conversation)
         self._server = AgentServer(
