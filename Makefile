@@ -1,10 +1,11 @@
 # make talk            set up if needed, then talk to the avatar in the browser (ARGS="--port 9000" and the like)
+# make livekit         the same over a LiveKit server: starts one, the agent and the page
 # make test, check     all tests with coverage; linting, formatting and types
 # make constraints     write constraints.txt again from pyproject.toml (needs uv)
 # make clean           remove what these made
 
 .DEFAULT_GOAL := help
-.PHONY: help talk test test-setup check constraints clean
+.PHONY: help talk livekit test test-setup check constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/  \1/p' Makefile
@@ -22,8 +23,12 @@ help:
 talk: .venv/.installed
 	@exec .venv/bin/mien talk $(ARGS)
 
+livekit: .venv/.installed
+	@exec scripts/livekit $(ARGS)
+
 test-setup: .venv/.installed-dev
 	@scripts/chromium >/dev/null
+	@scripts/livekit-server >/dev/null
 
 test: test-setup
 	@exec scripts/test $(ARGS)
