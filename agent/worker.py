@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import math
 import os
+import platform
 import signal
 import sys
 import threading
@@ -45,6 +47,8 @@ END_S = 6.0
 CUT_S = 4.0
 """How long everything else may take after that."""
 CHECK_S = 5.0
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
 
 
 class LiveKitError(MienError):
@@ -61,11 +65,22 @@ def run(settings: Settings, *, dev: bool, conversation: type[Conversation] = Con
     Raises:
         MienError: a setting cannot be met, or the server refuses the key.
     """
+    _few_arenas()
     asyncio.run(_run(settings, dev, conversation))
     # Everything is closed. What remains are threads of native libraries, and of conversations that hang.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _few_arenas() -> None:
+    """Have glibc share two heaps between all threads.
+
+    By default each thread gets one of its own, and what a conversation freed there stays with it: the process grew by
+    5 MB with every conversation (measured over 40); with two heaps it levels off after 20.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 async def _run(settings: Settings, dev: bool, conversation: type[Conversation]) -> None:

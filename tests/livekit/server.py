@@ -39,6 +39,8 @@ logging: {{level: info}}
 @dataclass(frozen=True)
 class LiveKitServer:
     url: str
+    ports: tuple[int, int]
+    """Of signalling (TCP) and media (UDP)."""
     process: subprocess.Popen[bytes]
 
     def token(
@@ -86,7 +88,7 @@ def livekit_server(folder: Path, *, port: int = 0, udp_port: int = 0, empty_s: i
         )
     try:
         _wait(f"http://127.0.0.1:{port}/", process, folder / "livekit.log")
-        yield LiveKitServer(f"ws://127.0.0.1:{port}", process)
+        yield LiveKitServer(f"ws://127.0.0.1:{port}", (port, udp_port), process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -56,6 +56,26 @@ async def test_sigterm_lets_a_conversation_go_on_and_then_says_goodbye(livekit: 
         await other.leave()
 
 
+async def test_who_comes_and_goes_leaves_no_threads_and_no_files(livekit: LiveKitServer, worker: Worker) -> None:
+    process = Path(f"/proc/{worker.process.pid}")
+
+    def held() -> tuple[int, int]:
+        return len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))
+
+    async def visit(room: str) -> None:
+        person = await join(livekit, room, worker)
+        await until(lambda: len(person.pictures) > 2, "it is there", PATIENCE_S)
+        await person.leave()
+        await until(lambda: worker.conversations() == 0, "the job is over", PATIENCE_S)
+
+    await visit("flat-first")  # the first makes what stays
+    await until(lambda: held()[0] <= 30, "its threads end", PATIENCE_S)
+    threads, files = held()
+    for number in range(10):
+        await visit(f"flat-{number}")
+    await until(lambda: held()[0] <= threads + 3 and held()[1] <= files + 3, "as before", PATIENCE_S)
+
+
 async def test_sigterm_without_conversations_ends_it_at_once(livekit: LiveKitServer, tmp_path: Path) -> None:
     with working(livekit, tmp_path, "idle", MIEN_DRAIN_S="600") as worker:
         worker.process.send_signal(signal.SIGTERM)

@@ -55,6 +55,7 @@ def working(
         "MIEN_AGENT_NAME": name,
         "MIEN_AGENT_PORT": str(port),
         "MIEN_AGENT_METRICS_PORT": str(metrics_port),
+        "MIEN_MAX_SESSIONS": "8",
         # What else this machine does must not decide whether a room is taken.
         "MIEN_ADMISSION": "stated",
         "STT_PROVIDER": "pocketsphinx",
@@ -64,7 +65,7 @@ def working(
         process = subprocess.Popen(
             [sys.executable, *program],
             cwd=folder,
-            env=environment(**server.environment, **own, **more),
+            env=environment(**server.environment, **(own | more)),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
