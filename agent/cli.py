@@ -64,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
     talk.set_defaults(run=_talk, log_level=logging.INFO)
 
+    agent = commands.add_parser("agent", parents=[common], help="talk in the rooms of a LiveKit server")
+    agent.add_argument("mode", choices=("start", "dev"), help="start: end in peace when told to; dev: at once")
+    agent.set_defaults(run=_agent, log_level=logging.INFO)
+
+    page = commands.add_parser("page", parents=[common], help="serve the page, and its tokens, for LiveKit rooms")
+    page.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
+    page.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
+    page.set_defaults(run=_page, log_level=logging.INFO)
+
     render = commands.add_parser("render", parents=[common], help="make a video of the avatar speaking a recording")
     render.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
     render.set_defaults(run=_render, log_level=logging.WARNING)
@@ -75,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (render, say):
         command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
-    for command in (talk, render, say):
+    for command in (talk, agent, page, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument(
@@ -168,6 +177,21 @@ def _talk(arguments: argparse.Namespace) -> int:
     from agent.talk import run
 
     run(settings, open_browser=not arguments.no_open, still=still)
+
+
+def _agent(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {})
+    from agent.worker import run
+
+    run(settings, dev=arguments.mode == "dev")
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {"MIEN_HOST": arguments.host, "MIEN_PORT": arguments.port})
+    from agent.page import run
+
+    run(settings)
+    return 0
 
 
 def _render(arguments: argparse.Namespace) -> int:
