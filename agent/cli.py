@@ -64,6 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
     talk.set_defaults(run=_talk, log_level=logging.INFO)
 
+    stream = commands.add_parser("stream", parents=[common], help="be on air at an RTMP server, and say what comes in")
+    stream.add_argument(
+        "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
+    )
+    stream.add_argument("--record", type=Path, metavar="FOLDER", help="keep what goes on air there, an hour a file")
+    stream.add_argument("--background", metavar="WHAT", help="#rrggbb, or an image or video behind the avatar")
+    stream.add_argument("--captions", action="store_const", const=True, help="show what is said as text")
+    stream.add_argument("--label", metavar="TEXT", help="letters in the corner that say what this is, such as AI")
+    stream.add_argument("--host", help="address to serve health, metrics and the page on (127.0.0.1)")
+    stream.add_argument("--port", type=int, help="port for them (8080; 0: any free one)")
+    stream.set_defaults(run=_stream, log_level=logging.INFO)
+
     render = commands.add_parser("render", parents=[common], help="make a video of the avatar speaking a recording")
     render.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
     render.set_defaults(run=_render, log_level=logging.WARNING)
@@ -75,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (render, say):
         command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
-    for command in (talk, render, say):
+    for command in (talk, stream, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
@@ -154,6 +166,27 @@ def _talk(arguments: argparse.Namespace) -> int:
     from agent.talk import run
 
     run(settings, open_browser=not arguments.no_open, still=still)
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    addresses = None
+    if arguments.rtmp is not None:
+        addresses = [part.strip() for part in arguments.rtmp.split(",") if part.strip()]
+    settings = _settings(
+        arguments,
+        {
+            "RTMP_URL": addresses,
+            "MIEN_STREAM_RECORD": arguments.record,
+            "MIEN_STREAM_BACKGROUND": arguments.background,
+            "MIEN_STREAM_CAPTIONS": arguments.captions,
+            "MIEN_STREAM_LABEL": arguments.label,
+            "MIEN_HOST": arguments.host,
+            "MIEN_PORT": arguments.port,
+        },
+    )
+    from agent.stream import run
+
+    run(settings)
 
 
 def _render(arguments: argparse.Namespace) -> int:

@@ -108,6 +108,44 @@ class ServerSettings(_Section):
         return self
 
 
+class StreamSettings(_Section):
+    """`mien stream`: where to, and how it looks."""
+
+    urls: tuple[SecretStr, ...] = ()
+    resolution: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,3}x[1-9][0-9]{2,3}$")] = "1280x720"
+    fps: Literal[25, 30] = 25
+    bitrate_kbps: Annotated[int, Field(ge=200, le=20_000)] = 2500
+    encoder: Literal["auto", "x264", "nvenc"] = "auto"
+    idle_clip: Path | None = None
+    idle_clip_loop: bool = True
+    background: str | None = None
+    """#rrggbb, or an image's or a video's path; the avatar's own backdrop when None."""
+    captions: bool = False
+    label: Annotated[str, Field(max_length=40)] | None = None
+    record: Path | None = None
+    keep_h: Annotated[float, Field(gt=0, le=24 * 365)] = 72.0
+    """How long recordings are kept."""
+
+    @property
+    def width(self) -> int:
+        return int(self.resolution.partition("x")[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.resolution.partition("x")[2])
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _number(cls, fps: Any) -> Any:
+        return int(fps) if isinstance(fps, str) and fps.isdecimal() else fps
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.width % 2 or self.height % 2:
+            raise ValueError(f"RTMP_RESOLUTION={self.resolution}: both sides must be even, for instance 1280x720")
+        return self
+
+
 class Settings(_Section):
     openai: OpenAISettings = OpenAISettings()
     tts: TTSSettings = TTSSettings()
@@ -115,6 +153,7 @@ class Settings(_Section):
     turn: TurnSettings = TurnSettings()
     avatar: AvatarSettings = AvatarSettings()
     server: ServerSettings = ServerSettings()
+    stream: StreamSettings = StreamSettings()
 
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -144,6 +183,18 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_MAX_SESSIONS": ("server", "max_sessions"),
     "MIEN_ICE_SERVERS": ("server", "ice_servers"),
     "MIEN_ICE_ADDRESSES": ("server", "ice_addresses"),
+    "RTMP_URL": ("stream", "urls"),
+    "RTMP_RESOLUTION": ("stream", "resolution"),
+    "RTMP_FPS": ("stream", "fps"),
+    "RTMP_BITRATE": ("stream", "bitrate_kbps"),
+    "RTMP_ENCODER": ("stream", "encoder"),
+    "STATIC_VIDEO_PATH": ("stream", "idle_clip"),
+    "STATIC_VIDEO_LOOP": ("stream", "idle_clip_loop"),
+    "MIEN_STREAM_BACKGROUND": ("stream", "background"),
+    "MIEN_STREAM_CAPTIONS": ("stream", "captions"),
+    "MIEN_STREAM_LABEL": ("stream", "label"),
+    "MIEN_STREAM_RECORD": ("stream", "record"),
+    "MIEN_STREAM_KEEP_H": ("stream", "keep_h"),
 }
 """Each environment variable and the setting it sets."""
 
@@ -182,7 +233,7 @@ def load_settings(
 
 def _parsed(name: str, field: str, value: Any) -> Any:
     """Turn the text of the list-valued variables into lists; the rest is pydantic's work."""
-    if field in ("allowed_origins", "ice_addresses"):
+    if field in ("allowed_origins", "ice_addresses", "urls"):
         return [item.strip() for item in str(value).split(",") if item.strip()]
     if field == "ice_servers":
         try:
@@ -204,7 +255,7 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN")) or name == "MIEN_ICE_SERVERS":  # those hold secrets
+        elif name.endswith(("_KEY", "_TOKEN")) or name in ("MIEN_ICE_SERVERS", "RTMP_URL"):  # those hold secrets
             lines.append(f"{name}: {message}")
         else:
             lines.append(f"{name}={problem['input']!r}: {message}")
