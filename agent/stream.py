@@ -12,11 +12,13 @@ import gc
 import importlib.metadata
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.face import Face, choose_face
@@ -63,20 +65,13 @@ def version() -> str:
 def run(settings: Settings) -> NoReturn:
     """Stream until interrupted, then end the process.
 
+    The stream's clock runs on a thread of its own: livekit-agents' plugins insist on being imported by the main thread,
+    which takes it seconds.
+
     Raises:
         MienError: a setting cannot be met (an address that is none, a clip that is not there, a port in use, …).
     """
-    asyncio.run(_run(settings))
-    # As in `mien talk`: what remains are threads of the native libraries, and taking the interpreter down around them
-    # may end in a crash.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)
-
-
-async def _run(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stop = threading.Event()
 
     def on_signal(*_: object) -> None:
         """First signal: finish the sentence and close. Second: at once."""
@@ -85,33 +80,96 @@ async def _run(settings: Settings) -> None:
         deadline = threading.Timer(STOP_S, os._exit, (0,))
         deadline.daemon = True
         deadline.start()
-        loop.call_soon_threadsafe(stop.set)
+        stop.set()
+        streaming.interrupt()
 
+    streaming = _Streaming(settings)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, on_signal)
-    async with Stream(settings) as stream:
-        print(f"Mien is on air; watch it at {stream.url}  (Ctrl-C ends it)", flush=True)
-        stopping = asyncio.ensure_future(stop.wait())
-        ends: list[asyncio.Future[Any]] = [stopping, stream.broken]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if stream.broken.done():
-            stream.broken.result()
-        await stream.finish()
+    streaming.start()
+    streaming.wait()
+    # As in `mien talk`: what remains are threads of the native libraries, and taking the interpreter down around them
+    # may end in a crash.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+class _Streaming:
+    """The thread with the stream's loop; and what the main thread does for it meanwhile."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._asked: queue.SimpleQueue[Future[None] | None] = queue.SimpleQueue()
+        self._stopping: Future[None] = Future()
+        self._ended: Future[None] = Future()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="clock", daemon=True).start()
+
+    def interrupt(self) -> None:
+        self._stopping.set_result(None)
+
+    def wait(self) -> None:
+        """On the main thread: import what is asked for, until the stream has ended.
+
+        Raises:
+            MienError: what the stream ended with.
+        """
+        while (asked := self._asked.get()) is not None:
+            try:
+                _import_voices()
+                asked.set_result(None)
+            except BaseException as error:  # it belongs to whoever waits for it
+                asked.set_exception(error)
+        self._ended.result()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._stream())
+            self._ended.set_result(None)
+        except BaseException as error:  # raised again by ``wait``, on the main thread
+            self._ended.set_exception(error)
+        finally:
+            self._asked.put(None)
+
+    async def _stream(self) -> None:
+        stopping = asyncio.wrap_future(self._stopping)
+        async with Stream(self._settings, load=self._load) as stream:
+            print(f"Mien is on air; watch it at {stream.url}  (Ctrl-C ends it)", flush=True)
+            await asyncio.wait([stopping, stream.broken], return_when=asyncio.FIRST_COMPLETED)
+            if stream.broken.done():
+                stream.broken.result()
+            await stream.finish()
+
+    async def _load(self) -> None:
+        asked: Future[None] = Future()
+        self._asked.put(asked)
+        await asyncio.wrap_future(asked)
+
+
+async def _load_here() -> None:
+    """In a process whose main thread is the loop's, and which has nothing on air that would miss it."""
+    _import_voices()
 
 
 class Stream:
     """The running stream; an async context manager, on air once it is entered.
+
+    Args:
+        load: imports the voices, on the main thread.
 
     Attributes:
         url: of its page.
         broken: done when it cannot go on; its exception says why.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, load: Callable[[], Awaitable[None]] = _load_here) -> None:
         stream = settings.stream
         if not stream.urls:
             raise SettingsError("where to? Give --rtmp rtmp://host/app/key, or set RTMP_URL")
         self._settings = settings
+        self._load = load
         self._began = time.monotonic()
         self._persona: Persona = load_persona(settings.avatar.persona)
         self._face: Face = choose_face(_fitting(settings), self._persona)
@@ -208,7 +266,7 @@ class Stream:
         self._canvas.dissolve()
         await self._late.show(renderer).aclose()
         logger.info("renderer: %s (%s), after %.1f s", self._face.backend, self._face.why, self._running_s())
-        await asyncio.to_thread(_import_voices)
+        await self._load()
         await self._start_program()
         logger.info("ready to speak after %.1f s", self._running_s())
         # What is loaded by now stays; see agent/talk.py.

@@ -92,6 +92,8 @@ class RtmpConnection:
         self._stream = 0
         self._answers: list[list[Amf]] = []
         self.sent_bytes = 0
+        self._taken, self._taken_at = 0, time.monotonic()
+        """Bytes acknowledged, and since when it has been that many."""
         self._socket = self._connect(connect_s)
         try:
             self._socket.settimeout(answer_s)
@@ -111,19 +113,20 @@ class RtmpConnection:
         self._write(self._writer.message(_MEDIA_STREAM + kind, kind, timestamp_ms, self._stream, payload))
 
     def hear(self) -> None:
-        """Answer what the server asks; returns at once.
+        """Answer what the server asks, and see whether it still takes what it is sent; returns at once.
 
         Raises:
-            Refused, Disconnected.
+            Stalled, Refused, Disconnected.
         """
         while self._readable(0):
             self._receive()
+        self._check_progress()
         for answer in self._answers:
             _check_status(answer, self._address)
         self._answers.clear()
 
     def unsent(self) -> int:
-        """Bytes that the other machine has not acknowledged (0 where the system does not tell)."""
+        """Bytes that the other machine has not acknowledged; 0 where the system does not tell (it is Linux's)."""
         held = array.array("i", [0])
         with contextlib.suppress(OSError):
             ioctl(self._socket.fileno(), _SIOCOUTQ, held)
@@ -249,6 +252,15 @@ class RtmpConnection:
         return self._answers.pop(0)
 
     # -- bytes
+
+    def _check_progress(self) -> None:
+        """A server that hangs is noticed once its system's buffer is full, before ours is: nothing is acknowledged."""
+        held, now = self.unsent(), time.monotonic()
+        taken = self.sent_bytes - held
+        if taken != self._taken or not held:
+            self._taken, self._taken_at = taken, now
+        elif now - self._taken_at > self._write_s:
+            raise Stalled(f"{self._address} has taken nothing for {self._write_s:g} s")
 
     def _control(self, kind: int, payload: bytes) -> None:
         self._write(self._writer.message(_CONTROL_STREAM, kind, 0, 0, payload))
