@@ -322,8 +322,11 @@ class Program:
         if self._handed and self._handed[0].item.id == message_id:
             return self.skip("removed")
         if self._preparing is not None and self._preparing.item.id == message_id:
-            self._preparing.skipped = "removed"
-            self._cut(self._preparing)
+            speech = self._preparing
+            speech.skipped = "removed"
+            self._cut(speech)
+            if not self._handed:
+                self._go_on(speech)
             self._changed.set()
             return True
         for speech in self._handed:

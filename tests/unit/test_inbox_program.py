@@ -337,6 +337,21 @@ def test_one_message_is_removed_wherever_it_is() -> None:
     assert [word for word in stage.words if word.startswith("word")] == ["word0", "word2"]
 
 
+def test_skip_and_clear_at_once_leave_nothing_and_the_program_idle() -> None:
+    async def script(stage: Stage) -> None:
+        stage.send("1", "alpha bravo charlie delta.")
+        stage.send("2", "echo.")
+        stage.control("pause")
+        await asyncio.sleep(0.5)
+        stage.control("skip")
+        stage.control("clear")
+        assert stage.states[-1] == (State.IDLE, None)
+        stage.control("resume")
+        await asyncio.sleep(1)
+
+    assert perform(script).words == []
+
+
 def test_skip_while_the_voice_is_still_thinking() -> None:
     async def script(stage: Stage) -> None:
         stage.send("1", "alpha.")
