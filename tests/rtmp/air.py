@@ -8,7 +8,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from avatar.frames import Picture
 from avatar.playout import Playout
+from avatar.renderer import Shot
+from avatar.waiting import Answer
 from benchmarks.flash import FlashRenderer, utterance
 from rooms.canvas import Canvas, Stage
 from rooms.rtmp import Outlet, StreamSettings, StreamSink
@@ -38,9 +43,29 @@ class Air:
             await asyncio.sleep(1.0)
 
 
+class NoisyRenderer(FlashRenderer):
+    """Pictures that fill the whole bit rate, as a lively stream does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = np.random.default_rng(1)
+        noise = random.integers(16, 235, (8, HEIGHT * 3 // 2, WIDTH), np.uint8)
+        self._noise = [Picture(planes) for planes in noise]
+
+    def request(self, shot: Shot) -> Answer:
+        picture = self._noise[shot.tick % len(self._noise)]
+        return self._waiting.request(shot, lambda answer: answer.set_result(picture))
+
+
 @contextlib.asynccontextmanager
-async def on_air(*urls: str, fps: int = 25, outlets: Sequence[Outlet] = (), first_tick: int = 0) -> AsyncIterator[Air]:
-    renderer = FlashRenderer()
+async def on_air(
+    *urls: str,
+    fps: int = 25,
+    outlets: Sequence[Outlet] = (),
+    first_tick: int = 0,
+    renderer: FlashRenderer | None = None,
+) -> AsyncIterator[Air]:
+    renderer = renderer or FlashRenderer()
     playout = Playout(renderer)
     playout._tick = first_tick  # a stream that has been running for hours
     settings = StreamSettings(tuple(Address.parse(url) for url in urls), fps=fps, encoder="x264")

@@ -11,13 +11,13 @@ import pytest
 
 from benchmarks.rtmpreader import Reader, flash_offsets_ms
 from benchmarks.rtmpserver import RtmpServer
-from tests.rtmp.air import HEIGHT, WIDTH, Air, eventually, on_air
+from tests.rtmp.air import HEIGHT, WIDTH, Air, NoisyRenderer, eventually, on_air
 
 pytestmark = pytest.mark.rtmp
 
 RETURN_S = 3.0
-TICKS_OF_HOURS = 419_400
-"""Seconds before a timestamp needs more than 24 bits."""
+TICKS_OF_HOURS = 419_430 - 200
+"""8 s before a timestamp needs more than 24 bits."""
 
 
 async def read(server: RtmpServer, air: Air, seconds: float, *, decode: bool = False) -> Reader:
@@ -51,7 +51,7 @@ async def test_a_client_reads_even_steps_keyframes_and_sound_that_fits_the_pictu
 @pytest.mark.parametrize("first_tick", [TICKS_OF_HOURS, TICKS_OF_HOURS + 10_000], ids=["on the way", "from the start"])
 async def test_timestamps_go_on_beyond_24_bits(server: RtmpServer, first_tick: int) -> None:
     async with on_air(server.url("a"), first_tick=first_tick) as air:
-        reader = await read(server, air, 6)
+        reader = await read(server, air, 8)
     assert reader.of("video")[-1].time_ms > 1 << 24
     assert (reader.of("video")[0].time_ms < 1 << 24) == (first_tick == TICKS_OF_HOURS)
     assert set(reader.steps_ms("video").round()) == {40}
@@ -74,7 +74,7 @@ async def test_back_on_air_after_a_kill_with_the_time_that_it_is(server: RtmpSer
     assert set(after.steps_ms("video").round()) == {40}
     assert after.of("video")[0].keyframe
     # Media time went on while nobody listened.
-    first, then = before.of("video")[-1], after.of("video")[0]
+    first, then = before.of("video")[-1], after.of("video")[-1]
     assert first.at_s < returned < then.at_s
     assert (then.time_ms - first.time_ms) / 1000 == pytest.approx(then.at_s - first.at_s, abs=1.0)
 
@@ -82,14 +82,15 @@ async def test_back_on_air_after_a_kill_with_the_time_that_it_is(server: RtmpSer
 async def test_a_stalled_server_is_left_and_the_other_target_notices_nothing(
     server: RtmpServer, other_server: RtmpServer
 ) -> None:
-    async with on_air(server.url("a"), other_server.url("a")) as air:
+    async with on_air(server.url("a"), other_server.url("a"), renderer=NoisyRenderer()) as air:
         await eventually(lambda: "a" in server.publishers(), 5, "publishing")
         await eventually(lambda: "a" in other_server.publishers(), 5, "publishing")
         other = Reader(other_server.url("a")).start()
         server.stall()
         try:
-            # What two systems buffer between us and it lasts a while at this rate; then it counts as gone.
-            await eventually(lambda: air.target(0).state != "live", 60, "noticing the stall")
+            # What its system buffers lasts for some seconds at this rate; then it counts as gone.
+            noticed_s = await eventually(lambda: air.target(0).state != "live", 30, "noticing the stall")
+            logging.getLogger(__name__).info("the stall was noticed after %.1f s", noticed_s)
             assert "has taken nothing" in (air.target(0).problem or "")
             assert air.target(1).state == "live"
         finally:
