@@ -66,6 +66,12 @@ class Reader:
         assert not self._thread.is_alive(), "the reader is stuck"
         return self
 
+    def finished(self) -> Reader:
+        """Wait for the end of a file."""
+        self._thread.join(_OPEN_S)
+        assert not self._thread.is_alive(), "the reader is stuck"
+        return self
+
     def until(self, pictures: int, timeout_s: float) -> bool:
         """Wait until it has so many pictures; whether it came to that."""
         end = time.monotonic() + timeout_s

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from avatar.frames import SAMPLE_RATE_HZ
 from rooms.mp4 import Provenance
@@ -110,6 +111,22 @@ def _user_data(provenance: Provenance, created: datetime) -> bytes:
     items = (_box(kind, _box(b"data", struct.pack(">II", 1, 0), text.encode())) for kind, text in texts)
     handler = _full(b"hdlr", 0, 0, bytes(4), b"mdirappl", bytes(9))
     return _box(b"udta", _full(b"meta", 0, 0, handler, _box(b"ilst", *items)))
+
+
+def whole_bytes(file: BinaryIO) -> int:
+    """How many bytes of a file are whole: up to where a power cut or a kill left half a fragment, at which players
+    stop before they have begun."""
+    end = file.seek(0, 2)
+    place = whole = 0
+    while place + 8 <= end:
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length < 8 or place + length > end:
+            break
+        place += length
+        if kind in (b"moov", b"mdat"):
+            whole = place
+    return whole
 
 
 class Fragmenter:

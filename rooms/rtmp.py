@@ -247,9 +247,9 @@ class StreamSink:
                 with self._changed:
                     self._restarts += 1
                 continue
-            for packet in packets:
-                for outlet in outlets:
-                    outlet.offer(packet)
+            _hand_out(packets, outlets)
+        with contextlib.suppress(av.error.FFmpegError):  # it ends anyway; what is whole has been sent
+            _hand_out(encoder.flush(), self._outlets)
 
     def _make(self, choice: Choice) -> Encoder:
         encoder = Encoder(*self._size, self._settings.fps, self._settings.video_bit_rate, choice)
@@ -281,3 +281,9 @@ class StreamSink:
             if taken.picture is not None:
                 self._pictures_waiting -= 1
             return taken
+
+
+def _hand_out(packets: Sequence[Packet], outlets: Sequence[Outlet]) -> None:
+    for packet in packets:
+        for outlet in outlets:
+            outlet.offer(packet)

@@ -129,15 +129,22 @@ class Encoder:
         self._encode_sound(tick, sound)
         return self._in_order()
 
+    def flush(self) -> list[Packet]:
+        """What is left at the end; nothing may be encoded after it."""
+        for packet in self._video.encode(None):
+            self._coded(packet)
+        return self._in_order() + [self._pictures.popleft() for _ in range(len(self._pictures))]
+
     def _encode_picture(self, place: int, picture: av.VideoFrame) -> None:
         picture.pts, picture.time_base = place, Fraction(1, self._fps)
         forced, self._forced = self._forced, False
         picture.pict_type = av.video.frame.PictureType.I if forced else av.video.frame.PictureType.NONE
         for packet in self._video.encode(picture):
-            assert packet.pts is not None
-            self._pictures.append(
-                Packet(True, packet.is_keyframe, packet.pts, with_lengths(bytes(packet)), self.format)
-            )
+            self._coded(packet)
+
+    def _coded(self, packet: av.Packet[Any]) -> None:
+        assert packet.pts is not None
+        self._pictures.append(Packet(True, packet.is_keyframe, packet.pts, with_lengths(bytes(packet)), self.format))
 
     def _encode_sound(self, tick: int, sound: Pcm) -> None:
         both = np.repeat(sound, CHANNELS)[np.newaxis]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import re
 import threading
@@ -21,7 +22,7 @@ from typing import BinaryIO, Literal
 
 from avatar.frames import MienError
 from rooms.mp4 import Provenance
-from rooms.mp4_fragments import Fragmenter, header
+from rooms.mp4_fragments import Fragmenter, header, whole_bytes
 from rooms.rtmp_encoder import Packet
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Packets waiting for the disk: more than a minute at the usual rates."""
 CLEAN_EVERY_S = 600.0
 CLOSE_S = 5.0
+LAST_FILES = 3
+"""Of the runs before, looked at for a half fragment."""
 _OURS = re.compile(r"mien-\d{8}-\d{6}(-\d+)?\.mp4")
 
 
@@ -125,6 +128,7 @@ class StreamRecording:
 
     def _run(self) -> None:
         try:
+            self._mend()
             packet = self._next()
             while packet is not None:
                 packet = self._record(packet)
@@ -166,6 +170,7 @@ class StreamRecording:
             with contextlib.suppress(FileExistsError):
                 # Unbuffered: what has been written outlives this process.
                 file: BinaryIO = path.open("xb", buffering=0)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with self._changed:
                     self._file = path
                 log.info("recording to %s", path)
@@ -174,8 +179,13 @@ class StreamRecording:
 
     def _write(self, file: BinaryIO, content: bytes) -> None:
         rest = memoryview(content)
-        while rest:
-            rest = rest[file.write(rest) :]
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):  # half a fragment is of no use, and its space may be wanted
+                file.truncate(file.tell() - (len(content) - len(rest)))
+            raise
         with self._changed:
             self._written += len(content)
 
@@ -187,6 +197,20 @@ class StreamRecording:
             packet = self._waiting.popleft()
             self._waiting_bytes -= len(packet.data)
             return packet
+
+    def _mend(self) -> None:
+        """Cut off the half fragment that a power cut or a kill may have left: players would refuse the whole file."""
+        ours = [path for path in self._folder.iterdir() if _OURS.fullmatch(path.name)]
+        for path in sorted(ours, key=lambda path: path.stat().st_mtime)[-LAST_FILES:]:
+            with path.open("r+b") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue  # another stream is writing it
+                whole = whole_bytes(file)
+                if 0 < whole < file.seek(0, 2):
+                    file.truncate(whole)
+                    log.info("%s had been cut off in the middle of a second; it is playable again", path)
 
     def _clean(self) -> None:
         """Delete our own recordings whose time is over."""
