@@ -1,10 +1,11 @@
 # make talk            set up if needed, then talk to the avatar in the browser (ARGS="--port 9000" and the like)
+# make stream-demo     a stream on this machine, with an RTMP server of its own, to watch in the browser
 # make test, check     all tests with coverage; linting, formatting and types
 # make constraints     write constraints.txt again from pyproject.toml (needs uv)
 # make clean           remove what these made
 
 .DEFAULT_GOAL := help
-.PHONY: help talk test test-setup check constraints clean
+.PHONY: help talk stream-demo test test-setup check constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/  \1/p' Makefile
@@ -21,6 +22,9 @@ help:
 # `exec`: the program takes the shell's place, so that Ctrl-C reaches it once and its exit status is the shell's.
 talk: .venv/.installed
 	@exec .venv/bin/mien talk $(ARGS)
+
+stream-demo: .venv/.installed
+	@exec .venv/bin/python scripts/stream-demo $(ARGS)
 
 test-setup: .venv/.installed-dev
 	@scripts/chromium >/dev/null

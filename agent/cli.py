@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--no-open", action="store_true", help="do not open the browser")
     talk.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate chain (PEM)")
     talk.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
+    talk.add_argument("--rtmp", metavar="URL", help="put the conversation on air there too, as `mien stream` does")
     talk.set_defaults(run=_talk, log_level=logging.INFO)
 
     stream = commands.add_parser("stream", parents=[common], help="be on air at an RTMP server, and say what comes in")
@@ -148,6 +149,10 @@ def _settings(arguments: argparse.Namespace, overrides: dict[str, Any]) -> Setti
     return load_settings(os.environ, env_file=Path(".env"), overrides=overrides)
 
 
+def _addresses(given: str | None) -> list[str] | None:
+    return None if given is None else [part.strip() for part in given.split(",") if part.strip()]
+
+
 def _talk(arguments: argparse.Namespace) -> int:
     settings = _settings(
         arguments,
@@ -156,26 +161,32 @@ def _talk(arguments: argparse.Namespace) -> int:
             "MIEN_PORT": arguments.port,
             "MIEN_TLS_CERT": arguments.tls_cert,
             "MIEN_TLS_KEY": arguments.tls_key,
+            "RTMP_URL": _addresses(arguments.rtmp),
         },
     )
     from agent.face import choose_face, paint_ahead
     from agent.persona import load_persona
 
     # The face is painted while everything else is imported: each takes about two seconds.
-    still = paint_ahead(choose_face(settings.avatar, load_persona(settings.avatar.persona)))
+    persona = load_persona(settings.avatar.persona)
+    face = choose_face(settings.avatar, persona)
+    still = paint_ahead(face)
+    from agent.conversation import Conversation
     from agent.talk import run
 
-    run(settings, open_browser=not arguments.no_open, still=still)
+    kind = Conversation
+    if arguments.rtmp is not None:  # RTMP_URL alone is for `mien stream`: nobody's conversation goes on air unasked
+        from agent.broadcast import Broadcast, streamed
+
+        kind = streamed(Broadcast(settings.stream, persona.name, face.backend))
+    run(settings, open_browser=not arguments.no_open, still=still, conversation=kind)
 
 
 def _stream(arguments: argparse.Namespace) -> int:
-    addresses = None
-    if arguments.rtmp is not None:
-        addresses = [part.strip() for part in arguments.rtmp.split(",") if part.strip()]
     settings = _settings(
         arguments,
         {
-            "RTMP_URL": addresses,
+            "RTMP_URL": _addresses(arguments.rtmp),
             "MIEN_STREAM_RECORD": arguments.record,
             "MIEN_STREAM_BACKGROUND": arguments.background,
             "MIEN_STREAM_CAPTIONS": arguments.captions,

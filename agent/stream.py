@@ -135,7 +135,8 @@ class _Streaming:
 
     async def _stream(self) -> None:
         stopping = asyncio.wrap_future(self._stopping)
-        async with Stream(self._settings, load=self._load) as stream:
+        lines = sys.stdin.fileno() if sys.stdin is not None else None
+        async with Stream(self._settings, load=self._load, lines=lines) as stream:
             print(f"Mien is on air; watch it at {stream.url}  (Ctrl-C ends it)", flush=True)
             await asyncio.wait([stopping, stream.broken], return_when=asyncio.FIRST_COMPLETED)
             if stream.broken.done():
@@ -158,18 +159,29 @@ class Stream:
 
     Args:
         load: imports the voices, on the main thread.
+        make_renderer: draws in place of the settings' face; called on a thread, again whenever one is lost.
+        lines: a file descriptor of which every line is said, unless it is a terminal.
 
     Attributes:
         url: of its page.
         broken: done when it cannot go on; its exception says why.
     """
 
-    def __init__(self, settings: Settings, *, load: Callable[[], Awaitable[None]] = _load_here) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load: Callable[[], Awaitable[None]] = _load_here,
+        make_renderer: Callable[[], Renderer] | None = None,
+        lines: int | None = None,
+    ) -> None:
         stream = settings.stream
         if not stream.urls:
             raise SettingsError("where to? Give --rtmp rtmp://host/app/key, or set RTMP_URL")
         self._settings = settings
         self._load = load
+        self._lines = lines
+        self._make_renderer = make_renderer or self._paint
         self._began = time.monotonic()
         self._persona: Persona = load_persona(settings.avatar.persona)
         self._face: Face = choose_face(_fitting(settings), self._persona)
@@ -272,7 +284,7 @@ class Stream:
         # What is loaded by now stays; see agent/talk.py.
         gc.freeze()
 
-    def _make_renderer(self) -> Renderer:
+    def _paint(self) -> Renderer:
         """On a thread."""
         renderer = self._face.make(seed=os.getpid() & 0xFFFF)
         keep_still(self._face, renderer.still)
@@ -302,12 +314,13 @@ class Stream:
         inbox.listeners.append(self._happened)
         self._inbox, self._program = inbox, program
         self._task(program.run(), "program")
-        loop = asyncio.get_running_loop()
+        if self._lines is not None:
+            loop = asyncio.get_running_loop()
 
-        def said(line: str) -> None:
-            loop.call_soon_threadsafe(self.say, line)
+            def said(line: str) -> None:
+                loop.call_soon_threadsafe(self.say, line)
 
-        speak_lines(said)
+            speak_lines(said, self._lines)
 
     def say(self, text: str) -> None:
         """Take one line in, as a message of its own."""

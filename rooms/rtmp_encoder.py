@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -133,6 +134,7 @@ class Encoder:
         """What is left at the end; nothing may be encoded after it."""
         for packet in self._video.encode(None):
             self._coded(packet)
+        self._heard(self._audio.encode(None))
         return self._in_order() + [self._pictures.popleft() for _ in range(len(self._pictures))]
 
     def _encode_picture(self, place: int, picture: av.VideoFrame) -> None:
@@ -151,7 +153,10 @@ class Encoder:
         samples = av.AudioFrame.from_ndarray(both, format="s16", layout="stereo")
         samples.sample_rate = SAMPLE_RATE_HZ
         samples.pts, samples.time_base = tick * TICK_SAMPLES, Fraction(1, SAMPLE_RATE_HZ)
-        for packet in self._audio.encode(samples):
+        self._heard(self._audio.encode(samples))
+
+    def _heard(self, packets: Iterable[av.Packet[Any]]) -> None:
+        for packet in packets:
             # The first packet only prepares the decoder, and lies before the first sample; nothing is lost without it.
             if packet.pts is not None and packet.pts >= 0:
                 self._sounds.append(Packet(False, True, packet.pts, bytes(packet), self.format))

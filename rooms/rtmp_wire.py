@@ -207,7 +207,7 @@ class ChunkReader:
     def _chunk(self) -> tuple[int, Message | None] | None:
         """One chunk: where it ends, and the message that it completes; None while it is not all there."""
         buffer = self._buffer
-        if len(buffer) < 3:
+        if not buffer or len(buffer) < {0: 2, 1: 3}.get(buffer[0] & 0x3F, 1):
             return None
         form, number, place = buffer[0] >> 6, buffer[0] & 0x3F, 1
         if number == 0:

@@ -36,6 +36,7 @@ def test_help_names_every_command() -> None:
     assert told.returncode == 0
     assert re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE) == [
         "talk",
+        "stream",
         "render",
         "say",
         "lips",

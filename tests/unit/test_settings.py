@@ -65,6 +65,18 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_MAX_SESSIONS": "9",
         "MIEN_ICE_SERVERS": '[{"urls": "stun:stun.example:3478"}]',
         "MIEN_ICE_ADDRESSES": "192.0.2.1,192.0.2.2",
+        "RTMP_URL": "rtmp://a.example/live/k, rtmps://b.example/live/l",
+        "RTMP_RESOLUTION": "720x1280",
+        "RTMP_FPS": "30",
+        "RTMP_BITRATE": "4000",
+        "RTMP_ENCODER": "x264",
+        "STATIC_VIDEO_PATH": "idle.mp4",
+        "STATIC_VIDEO_LOOP": "false",
+        "MIEN_STREAM_BACKGROUND": "#102030",
+        "MIEN_STREAM_CAPTIONS": "true",
+        "MIEN_STREAM_LABEL": "AI",
+        "MIEN_STREAM_RECORD": "made",
+        "MIEN_STREAM_KEEP_H": "24",
     }
     assert set(environ) == set(VARIABLES)
     settings, default = load_settings(environ), Settings()
@@ -73,6 +85,11 @@ def test_every_variable_reaches_its_setting() -> None:
     assert settings.server.allowed_origins == ("https://a.example", "https://b.example")
     assert settings.server.ice_servers == ({"urls": "stun:stun.example:3478"},)
     assert settings.server.token == SecretStr("secret")
+    assert [url.get_secret_value() for url in settings.stream.urls] == [
+        "rtmp://a.example/live/k",
+        "rtmps://b.example/live/l",
+    ]
+    assert (settings.stream.width, settings.stream.height) == (720, 1280)
 
 
 @pytest.mark.parametrize(
