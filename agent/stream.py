@@ -318,20 +318,23 @@ class Stream:
             loop = asyncio.get_running_loop()
 
             def said(line: str) -> None:
-                loop.call_soon_threadsafe(self.say, line)
+                # The next line is read when this one has been taken: they stay in their order.
+                asyncio.run_coroutine_threadsafe(self.say(line), loop).result()
 
             speak_lines(said, self._lines)
 
-    def say(self, text: str) -> None:
+    async def say(self, line: str) -> None:
         """Take one line in, as a message of its own."""
         from agent.inbox.inbox import Handed, InboxFull
-        from agent.inbox.messages import TextMessage
+        from agent.inbox.messages import InvalidMessage, TextMessage
+        from agent.inbox.reading import read
 
         assert self._inbox is not None, "the program is not there yet"
         try:
-            self._inbox.put(TextMessage(type="text", data=text), Handed())
-        except InboxFull as error:
-            logger.warning("%s", error)
+            message = await read(line.encode()) if line.startswith("{") else TextMessage(type="text", data=line)
+            self._inbox.put(message, Handed())
+        except (InboxFull, InvalidMessage) as error:
+            logger.warning("a line was not taken: %s", error)
 
     # -- while it runs
 

@@ -1,4 +1,7 @@
-"""`mien stream` says every line of its standard input. Lines in; messages for the inbox out."""
+"""`mien stream` says every line of its standard input: a text, or a message of the inbox as JSON (docs/queue.md).
+
+Lines in; raw messages out.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import os
 import threading
 from collections.abc import Callable
 
-LONGEST_LINE = 16_384
+LONGEST_LINE = 12 * 2**20
+"""A message may hold a recording."""
 
 
 def speak_lines(said: Callable[[str], None], stream: int) -> bool:

@@ -39,17 +39,20 @@ class Got:
 class Reader:
     """Args:
     decode: also decode: ``luma`` and ``sound`` are filled.
+    pictures: where it decodes, pictures too.
     """
 
     url: str
     decode: bool = False
-    keep_packets: bool = True
+    pictures: bool = True
     packets: list[Got] = field(default_factory=list)
     luma: list[tuple[float, float]] = field(default_factory=list)
     """(time in ms, mean of the Y plane) of each picture."""
     sizes: set[tuple[int, int]] = field(default_factory=set)
     codecs: tuple[str, ...] = ()
     problem: str | None = None
+    loud: list[tuple[float, float]] = field(default_factory=list)
+    """(when it came on the monotonic clock, peak) of each decoded piece of sound."""
     _sound: list[tuple[float, npt.NDArray[np.float32]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -113,7 +116,7 @@ class Reader:
                         continue
                     time_ms = float(packet.pts * packet.time_base) * 1000
                     self.packets.append(Got(kind, time_ms, packet.is_keyframe, time.monotonic()))  # type: ignore[arg-type]
-                    if self.decode:
+                    if self.decode and (self.pictures or kind == "audio"):
                         self._decoded(packet)
         except av.error.FFmpegError as error:
             self.problem = str(error)
@@ -127,7 +130,9 @@ class Reader:
                 self.sizes.add((frame.width, frame.height))
                 self.luma.append((time_ms, float(frame.to_ndarray()[: frame.height].mean())))
             elif isinstance(frame, av.AudioFrame):
-                self._sound.append((time_ms, frame.to_ndarray()[0].astype(np.float32)))
+                samples = frame.to_ndarray()[0].astype(np.float32)
+                self._sound.append((time_ms, samples))
+                self.loud.append((time.monotonic(), float(np.abs(samples).max())))
 
 
 def flash_offsets_ms(reader: Reader) -> list[float]:
@@ -145,7 +150,7 @@ def flash_offsets_ms(reader: Reader) -> list[float]:
     loud = level > 0.3 * level.max()
     onsets = [first_ms + at for at in np.flatnonzero(loud[1:] & ~loud[:-1]) + 1 if not loud[max(0, at - 60) : at].any()]
     return [
-        min((onset - flash for onset in onsets), key=abs)
+        float(min((onset - flash for onset in onsets), key=abs))
         for flash in flashes
         if any(abs(onset - flash) < 500 for onset in onsets)
     ]

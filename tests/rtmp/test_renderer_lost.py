@@ -74,7 +74,7 @@ async def test_the_voice_goes_on_and_a_new_renderer_comes(server: RtmpServer) ->
         reader = Reader(server.url("a"), decode=True).start()
         await until(lambda: len(reader.luma) > 5, "reading", 20)
         made[0].dead = True
-        stream.say(
+        await stream.say(
             "The face is gone, and the voice goes on to the end of this sentence, whatever may become of the face."
         )
         await until(lambda: any(event.kind == "finished" for event in events), "the sentence", 30)
