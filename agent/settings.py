@@ -108,6 +108,23 @@ class ServerSettings(_Section):
         return self
 
 
+class BrokerSettings(_Section):
+    """The RabbitMQ from which messages come; configured when a URL or a host is set."""
+
+    url: SecretStr | None = None
+    """Says all of the others at once, and wins over them."""
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 5672
+    user: str = "guest"
+    password: SecretStr = SecretStr("guest")
+    vhost: str = "/"
+    queue: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")] = "mien"
+
+    @property
+    def configured(self) -> bool:
+        return self.url is not None or self.host is not None
+
+
 class Settings(_Section):
     openai: OpenAISettings = OpenAISettings()
     tts: TTSSettings = TTSSettings()
@@ -115,6 +132,7 @@ class Settings(_Section):
     turn: TurnSettings = TurnSettings()
     avatar: AvatarSettings = AvatarSettings()
     server: ServerSettings = ServerSettings()
+    broker: BrokerSettings = BrokerSettings()
 
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -144,6 +162,13 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_MAX_SESSIONS": ("server", "max_sessions"),
     "MIEN_ICE_SERVERS": ("server", "ice_servers"),
     "MIEN_ICE_ADDRESSES": ("server", "ice_addresses"),
+    "RABBITMQ_URL": ("broker", "url"),
+    "RABBITMQ_HOST": ("broker", "host"),
+    "RABBITMQ_PORT": ("broker", "port"),
+    "RABBITMQ_USER": ("broker", "user"),
+    "RABBITMQ_PASSWORD": ("broker", "password"),
+    "RABBITMQ_VHOST": ("broker", "vhost"),
+    "RABBITMQ_QUEUE": ("broker", "queue"),
 }
 """Each environment variable and the setting it sets."""
 
@@ -204,7 +229,10 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN")) or name == "MIEN_ICE_SERVERS":  # those hold secrets
+        elif name.endswith(("_KEY", "_TOKEN", "_PASSWORD")) or name in (
+            "MIEN_ICE_SERVERS",
+            "RABBITMQ_URL",
+        ):  # those hold secrets
             lines.append(f"{name}: {message}")
         else:
             lines.append(f"{name}={problem['input']!r}: {message}")

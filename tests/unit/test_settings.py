@@ -65,6 +65,13 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_MAX_SESSIONS": "9",
         "MIEN_ICE_SERVERS": '[{"urls": "stun:stun.example:3478"}]',
         "MIEN_ICE_ADDRESSES": "192.0.2.1,192.0.2.2",
+        "RABBITMQ_URL": "amqp://u:p@broker.example/v",
+        "RABBITMQ_HOST": "broker.example",
+        "RABBITMQ_PORT": "5673",
+        "RABBITMQ_USER": "u",
+        "RABBITMQ_PASSWORD": "p",
+        "RABBITMQ_VHOST": "v",
+        "RABBITMQ_QUEUE": "lines",
     }
     assert set(environ) == set(VARIABLES)
     settings, default = load_settings(environ), Settings()
