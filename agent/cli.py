@@ -84,10 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     say = commands.add_parser("say", parents=[common], help="make a video of the avatar saying a text")
     say.add_argument("text", metavar="TEXT", help="what it says; - reads standard input")
     say.add_argument("--voice", help="the TTS provider's voice, as TTS_VOICE")
+    say.add_argument(
+        "--priority", type=int, choices=range(10), metavar="0-9", help="with --to: higher ones go first (0)"
+    )
     say.set_defaults(run=_say, log_level=logging.WARNING)
 
-    for command in (render, say):
-        command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    render.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    where = say.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--out", type=Path, metavar="OUT.mp4", help="the video to write")
+    where.add_argument("--to", metavar="URL", help="no video: have the stream that serves this address say it")
     for command in (talk, stream, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
@@ -212,11 +217,17 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _say(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, {"TTS_VOICE": arguments.voice})
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    if arguments.to is not None:
+        from agent.inbox.say import say
+
+        token = settings.server.token.get_secret_value() if settings.server.token is not None else None
+        print(say(arguments.to, token, data=text, voice=arguments.voice, priority=arguments.priority, session_id="say"))
+        return 0
     import asyncio
 
     from agent.offline import render_text
 
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
     asyncio.run(render_text(text, arguments.out, settings, version=_version()))
     return 0
 

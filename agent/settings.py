@@ -146,6 +146,23 @@ class StreamSettings(_Section):
         return self
 
 
+class BrokerSettings(_Section):
+    """The RabbitMQ from which messages come; configured when a URL or a host is set."""
+
+    url: SecretStr | None = None
+    """Says all of the others at once, and wins over them."""
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 5672
+    user: str = "guest"
+    password: SecretStr = SecretStr("guest")
+    vhost: str = "/"
+    queue: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")] = "mien"
+
+    @property
+    def configured(self) -> bool:
+        return self.url is not None or self.host is not None
+
+
 class Settings(_Section):
     openai: OpenAISettings = OpenAISettings()
     tts: TTSSettings = TTSSettings()
@@ -154,6 +171,7 @@ class Settings(_Section):
     avatar: AvatarSettings = AvatarSettings()
     server: ServerSettings = ServerSettings()
     stream: StreamSettings = StreamSettings()
+    broker: BrokerSettings = BrokerSettings()
 
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -195,6 +213,13 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_STREAM_LABEL": ("stream", "label"),
     "MIEN_STREAM_RECORD": ("stream", "record"),
     "MIEN_STREAM_KEEP_H": ("stream", "keep_h"),
+    "RABBITMQ_URL": ("broker", "url"),
+    "RABBITMQ_HOST": ("broker", "host"),
+    "RABBITMQ_PORT": ("broker", "port"),
+    "RABBITMQ_USER": ("broker", "user"),
+    "RABBITMQ_PASSWORD": ("broker", "password"),
+    "RABBITMQ_VHOST": ("broker", "vhost"),
+    "RABBITMQ_QUEUE": ("broker", "queue"),
 }
 """Each environment variable and the setting it sets."""
 
@@ -255,7 +280,11 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN")) or name in ("MIEN_ICE_SERVERS", "RTMP_URL"):  # those hold secrets
+        elif name.endswith(("_KEY", "_TOKEN", "_PASSWORD")) or name in (
+            "MIEN_ICE_SERVERS",
+            "RABBITMQ_URL",
+            "RTMP_URL",
+        ):  # those hold secrets
             lines.append(f"{name}: {message}")
         else:
             lines.append(f"{name}={problem['input']!r}: {message}")

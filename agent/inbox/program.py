@@ -389,6 +389,12 @@ class Program:
 
     # -- for whoever asks
 
+    @property
+    def waiting_s(self) -> float:
+        """How long the message that is next has waited; 0 without one."""
+        first = self.inbox.waiting[:1]
+        return self._now() - first[0].arrived_at if first else 0.0
+
     def status(self) -> dict[str, Any]:
         """What is going on, as JSON (docs/queue.md)."""
         now = self._now()

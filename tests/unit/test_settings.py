@@ -77,6 +77,13 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_STREAM_LABEL": "AI",
         "MIEN_STREAM_RECORD": "made",
         "MIEN_STREAM_KEEP_H": "24",
+        "RABBITMQ_URL": "amqp://u:p@broker.example/v",
+        "RABBITMQ_HOST": "broker.example",
+        "RABBITMQ_PORT": "5673",
+        "RABBITMQ_USER": "u",
+        "RABBITMQ_PASSWORD": "p",
+        "RABBITMQ_VHOST": "v",
+        "RABBITMQ_QUEUE": "lines",
     }
     assert set(environ) == set(VARIABLES)
     settings, default = load_settings(environ), Settings()
