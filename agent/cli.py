@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument(
         "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
     )
+    stream.add_argument(
+        "--amqp", metavar="URL", help="a RabbitMQ that tells it what to say (RABBITMQ_URL, RABBITMQ_HOST)"
+    )
     stream.add_argument("--record", type=Path, metavar="FOLDER", help="keep what goes on air there, an hour a file")
     stream.add_argument("--background", metavar="WHAT", help="#rrggbb, or an image or video behind the avatar")
     stream.add_argument("--captions", action="store_const", const=True, help="show what is said as text")
@@ -192,6 +195,7 @@ def _stream(arguments: argparse.Namespace) -> int:
         arguments,
         {
             "RTMP_URL": _addresses(arguments.rtmp),
+            "RABBITMQ_URL": arguments.amqp,
             "MIEN_STREAM_RECORD": arguments.record,
             "MIEN_STREAM_BACKGROUND": arguments.background,
             "MIEN_STREAM_CAPTIONS": arguments.captions,

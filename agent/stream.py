@@ -41,7 +41,8 @@ from rooms.rtmp_watch import Viewer, mime
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from agent.inbox.inbox import Event, Inbox
+    from agent.inbox.amqp import Amqp
+    from agent.inbox.inbox import Inbox
     from agent.inbox.program import Program, State
     from agent.stream_metrics import StreamMetrics
 
@@ -199,6 +200,8 @@ class Stream:
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._program: Program | None = None
         self._inbox: Inbox | None = None
+        self._amqp: Amqp | None = None
+        self._routes: list[web.RouteDef] = []
         self._metrics: StreamMetrics | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Any] = []
@@ -251,6 +254,8 @@ class Stream:
         """Begin nothing new, and wait until the sentence on air has ended (bounded)."""
         if self._program is not None:
             await self._program.finish(FINISH_S)
+        if self._amqp is not None:
+            await self._amqp.flush()
 
     async def _close(self) -> None:
         for task in self._tasks[1:]:
@@ -291,7 +296,11 @@ class Stream:
         return renderer
 
     async def _start_program(self) -> None:
+        from agent.inbox.amqp import Amqp
+        from agent.inbox.amqp_address import Address as Broker
+        from agent.inbox.http import queue_routes
         from agent.inbox.inbox import Inbox
+        from agent.inbox.metrics import InboxMetrics
         from agent.inbox.program import Program
         from agent.inbox.voicing import Voicing
         from agent.models import Local, choose_models
@@ -310,10 +319,16 @@ class Stream:
         program.bind(self.playout)
         program.on_state = self._state_changed
         program.on_caption = self._captioned
-        program.on_gap = lambda gap_s: self._metrics.gap(gap_s) if self._metrics else None
-        inbox.listeners.append(self._happened)
+        broker = Broker.from_settings(self._settings.broker)
+        if broker is not None:
+            self._amqp = Amqp(inbox, broker, self._settings.broker.queue)
+        assert self._metrics is not None, "the server comes before the program"
+        InboxMetrics(program, self._metrics.registry, self._amqp)
+        self._routes = queue_routes(program, self._amqp.status if self._amqp is not None else None)
         self._inbox, self._program = inbox, program
         self._task(program.run(), "program")
+        if self._amqp is not None:
+            self._task(self._amqp.run(), "broker")
         if self._lines is not None:
             loop = asyncio.get_running_loop()
 
@@ -392,8 +407,6 @@ class Stream:
             self._program.on_finished(event)
 
     def _state_changed(self, state: State, message: str | None) -> None:
-        if self._metrics is not None:
-            self._metrics.state(state.value)
         # While speech is being prepared idle goes on; between two messages that follow each other it does not begin.
         if state.value in ("idle", "talking"):
             self._canvas.idle(state.value == "idle")
@@ -406,11 +419,6 @@ class Stream:
         if self._settings.stream.captions or not spoken:
             shown = pages(text, self._stage.width, self._stage.height)
             self._canvas.caption(shown[-1] if shown else None)
-
-    def _happened(self, event: Event) -> None:
-        if self._metrics is not None:
-            self._metrics.message(event.kind, event.waited_s)
-            self._metrics.backlog(self._inbox.backlog if self._inbox is not None else 0)
 
     # -- the server
 
@@ -436,7 +444,7 @@ class Stream:
         server = self._settings.server
         token = server.token.get_secret_value() if server.token is not None else None
         return make_stream_app(
-            StreamService(self.health, metrics.exposition, self._live),
+            StreamService(self.health, metrics.exposition, self._live, lambda: self._routes),
             Guard(server.loopback, token, server.allowed_origins),
         )
 
@@ -461,7 +469,8 @@ class Stream:
         return mime(form), fragments()
 
     def health(self) -> dict[str, Any]:
-        """For `/health`: ``starting`` until it can speak, ``degraded`` while a target or the recording is not well."""
+        """For `/health`: ``starting`` until it can speak, ``degraded`` while a target, the broker or the
+        recording is not well."""
         stream, status = self._settings.stream, self.sink.status()
         targets = [
             {"target": each.address, "state": each.state, "problem": each.problem, "since_s": round(each.since_s, 1)}
@@ -469,8 +478,11 @@ class Stream:
             for each in status.targets
         ]
         recording = self._recording.status() if self._recording is not None else None
-        failing = any(each.state != "live" for each in status.targets) or (
-            recording is not None and recording.state == "failed"
+        failing = self._amqp is not None and not self._amqp.connected
+        failing = (
+            failing
+            or any(each.state != "live" for each in status.targets)
+            or (recording is not None and recording.state == "failed")
         )
         well = "starting" if self._program is None else "degraded" if failing else "ok"
         told: dict[str, Any] = {
@@ -498,6 +510,7 @@ class Stream:
         if self._program is not None:
             queue = self._program.status()
             told |= {"state": queue["state"], "message": queue["message"]}
+            told["broker"] = self._amqp.status() if self._amqp is not None else None
             told["queue"] = {name: queue[name] for name in ("running", "paused", "backlog", "settled", "duplicates")}
         return told
 
@@ -515,6 +528,7 @@ def _fitting(settings: Settings) -> Any:
 
 
 def _import_voices() -> None:
+    import agent.inbox.amqp
     import agent.inbox.program
     import agent.inbox.voicing
     import agent.models  # noqa: F401

@@ -6,10 +6,10 @@ In: HTTP requests. Out: what the callables of `StreamService` return. It guards 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -34,15 +34,21 @@ Live = Callable[[], Awaitable[tuple[str, AsyncGenerator[bytes]] | None]]
 
 @dataclass(frozen=True)
 class StreamService:
-    """What there is to serve. ``live`` opens the stream for one viewer: its MIME type and its bytes, or None."""
+    """What there is to serve.
+
+    Args:
+        live: opens the stream for one viewer: its MIME type and its bytes, or None.
+        queue: the inbox's own routes (agent/inbox/http.py), once the program is there.
+    """
 
     health: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], bytes]
     live: Live
+    queue: Callable[[], Sequence[web.RouteDef]]
 
 
 def make_stream_app(service: StreamService, guard: Guard) -> web.Application:
-    """The application. Other routes may be added to it; they are guarded too."""
+    """The application."""
 
     async def page(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(WEB / "watch" / "index.html")
@@ -71,6 +77,13 @@ def make_stream_app(service: StreamService, guard: Guard) -> web.Application:
             await fragments.aclose()
         return response
 
+    async def queue(request: web.Request) -> web.StreamResponse:
+        """Routes cannot be added to a server that runs: this one passes on to those of the program."""
+        for route in service.queue():
+            if route.method == request.method and ("id" in request.match_info) == ("{id}" in route.path):
+                return await cast(Handler, route.handler)(request)
+        raise Refusal(503, "starting", "the voices are still being loaded; try again in a moment", retry_after_s=2)
+
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -96,5 +109,8 @@ def make_stream_app(service: StreamService, guard: Guard) -> web.Application:
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/live.mp4", live)
+    app.router.add_post("/api/say", queue)
+    app.router.add_get("/api/queue", queue)
+    app.router.add_delete("/api/queue/{id}", queue)
     app.router.add_static("/static/", WEB)
     return app

@@ -1,17 +1,16 @@
-"""What a stream measures, for `/metrics`: its state and its messages as they happen; its targets when somebody asks."""
+"""What a stream measures beside its program, for `/metrics`: its encoder, its targets and its recording, when somebody
+asks. State and messages are agent/inbox/metrics.py's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import Counter, Enum, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agent.metrics import Metrics
 from rooms.rtmp import StreamStatus
 from rooms.rtmp_recording import RecordingStatus
 
-STATES = ("idle", "processing", "talking", "transitioning")
 _TARGET_STATES = ("connecting", "live", "waiting", "refused", "closed")
 
 
@@ -26,42 +25,7 @@ class StreamMetrics(Metrics):
         super().__init__()
         self._stream = stream
         self._recording = recording
-        self._state = Enum("mien_stream_state", "What the avatar does.", states=STATES, registry=self.registry)
-        self._entered = Counter(
-            "mien_stream_states_entered", "How often each state began.", ["state"], registry=self.registry
-        )
-        self._events = Counter(
-            "mien_stream_messages", "Messages by what became of them.", ["event"], registry=self.registry
-        )
-        self._backlog = Gauge("mien_stream_backlog", "Messages that wait.", registry=self.registry)
-        self._waited = Histogram(
-            "mien_stream_message_wait_seconds",
-            "From a message's arrival to its first sound.",
-            buckets=(0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5, 10, 30, 60, 300, 1800),
-            registry=self.registry,
-        )
-        self._gap = Histogram(
-            "mien_stream_gap_seconds",
-            "Silence between two messages of which the second waited for the first.",
-            buckets=(0.04, 0.08, 0.12, 0.2, 0.3, 0.5, 1, 2, 5),
-            registry=self.registry,
-        )
         self.registry.register(self)
-
-    def state(self, state: str) -> None:
-        self._state.state(state)
-        self._entered.labels(state).inc()
-
-    def message(self, event: str, waited_s: float | None) -> None:
-        self._events.labels(event).inc()
-        if event == "started" and waited_s is not None:
-            self._waited.observe(waited_s)
-
-    def backlog(self, messages: int) -> None:
-        self._backlog.set(messages)
-
-    def gap(self, seconds: float) -> None:
-        self._gap.observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry: everything that the sink and its targets count themselves."""

@@ -18,16 +18,19 @@ from avatar.frames import SAMPLE_RATE_HZ, Pcm
 
 LOWEST_HZ, STEP_HZ = 300, 25
 TONE_S = 1.0
+SILENCE_S = 0.1
 PEAK = 12_000
 _LOUD = 0.1
 _SHORTEST_S = 0.4
 
 
 def tone(number: int, seconds: float = TONE_S) -> Pcm:
-    """The message's sound; its edges are soft, so that nothing clicks."""
+    """The message's sound, with silence before and behind it, since nothing need lie between two messages; its edges are
+    soft, so that nothing clicks."""
     times_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     edge = np.clip(np.minimum(times_s, times_s[::-1]) / 0.02, 0, 1)
-    return np.asarray(PEAK * edge * np.sin(2 * np.pi * (LOWEST_HZ + STEP_HZ * number) * times_s), np.int16)
+    sound = np.asarray(PEAK * edge * np.sin(2 * np.pi * (LOWEST_HZ + STEP_HZ * number) * times_s), np.int16)
+    return np.pad(sound, round(SILENCE_S * SAMPLE_RATE_HZ))
 
 
 def line(sound: Pcm, message_id: str) -> str:

@@ -85,7 +85,7 @@ class Canvas:
         """The size of the avatar's picture for which the scene's background has been laid."""
         self._from: _Yuv | None = None
         self._dissolved = 0
-        self._shows_clip = self._was_idle = False
+        self._begun = self._shows_clip = self._was_idle = False
 
         self._told = threading.Lock()
         self._caption_text: str | None = None
@@ -121,9 +121,10 @@ class Canvas:
         if new_caption:
             self._caption = caption(text, *self._size) if text else None
         clip = self._clip_due(idle, media_time_ms)
-        if dissolve or (clip is not None) != self._shows_clip:
+        changed = dissolve or (clip is not None) != self._shows_clip
+        if changed and self._begun:
             self._from, self._dissolved = _copied(self._shown), 0
-        self._shows_clip = clip is not None
+        self._shows_clip, self._begun = clip is not None, True
         if clip is not None:
             self._shown = split(clip, *self._size)
         else:

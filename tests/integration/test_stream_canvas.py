@@ -99,6 +99,7 @@ def test_the_idle_clip_gives_way_and_comes_back_without_a_jump(tmp_path: Path) -
         seen.append(float(canvas.compose(plain(40), tick * 40.0).to_ndarray()[:HEIGHT].mean()))
     canvas.close()
     avatar = seen[20]
+    assert seen[0] == pytest.approx(200, abs=3)
     assert avatar < 60
     assert seen[9] == pytest.approx(200, abs=3)
     assert seen[-1] == pytest.approx(200, abs=3)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -110,8 +111,9 @@ async def test_on_air_at_once_then_it_says_every_line_once_and_in_order(server: 
     assert set(reader.steps_ms("audio").round()) == {21, 22}
     assert np.abs(reader.sound()[1]).max() > 0.05
     assert "talking" in states
-    assert 'mien_stream_messages_total{event="finished"} 3.0' in metrics
-    assert 'mien_stream_states_entered_total{state="talking"} 3.0' in metrics
+    assert 'mien_messages_total{event="finished"} 3.0' in metrics
+    assert 'mien_program_state{state="idle"} 1.0' in metrics
+    assert re.search(r'mien_stream_target_state\{state="live",target="1 rtmp://\S+/live/\*\*\*"\} 1.0', metrics)
     logged = command.log.read_text()
     said = re.findall(r"talking ([0-9a-f]{32})", logged)
     assert len(said) == len(set(said)) == 3
@@ -205,3 +207,25 @@ def _white_clip(file: Path) -> None:
         for _ in range(25):
             container.mux(video.encode(av.VideoFrame.from_ndarray(white, format="yuv420p")))
         container.mux(video.encode(None))
+
+
+async def test_it_says_what_is_posted_to_it(server: RtmpServer, tmp_path: Path) -> None:
+    async with streaming(tmp_path, "--rtmp", server.url("a")) as command:
+        await command.served()
+        early = await _posted(command, "Too early, perhaps.")
+        await command.ready()
+        assert early[0] in (202, 503)
+        status, told = await _posted(command, "This came over HTTP.")
+        assert (status, told["receipt"]) == (202, "accepted")
+        queue = json.loads(command.asked("api/queue"))
+        assert told["id"] in [message["id"] for message in queue["messages"]]
+        played = 1 + (early[0] == 202)
+        await eventually(lambda: command.health()["queue"]["settled"]["played"] == played, 20, "saying it")
+
+
+async def _posted(command: Command, text: str) -> tuple[int, dict[str, Any]]:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"{command.url}api/say", json={"type": "text", "data": text}) as answer,
+    ):
+        return answer.status, await answer.json()
