@@ -24,6 +24,7 @@ talk: .venv/.installed
 
 test-setup: .venv/.installed-dev
 	@scripts/chromium >/dev/null
+	@scripts/rabbitmq >/dev/null
 
 test: test-setup
 	@exec scripts/test $(ARGS)
