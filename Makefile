@@ -28,6 +28,7 @@ stream-demo: .venv/.installed
 
 test-setup: .venv/.installed-dev
 	@scripts/chromium >/dev/null
+	@scripts/rabbitmq >/dev/null
 
 test: test-setup
 	@exec scripts/test $(ARGS)

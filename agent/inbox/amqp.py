@@ -95,7 +95,8 @@ class _Delivery:
 
 
 class Amqp:
-    """One program's front end on a broker. `run` it beside the program; `aclose` it after the program has ended.
+    """One program's front end on a broker. `run` it beside the program. At the end: ``await program.finish(…)``,
+    ``await amqp.flush()``, cancel both, ``await program.aclose()``.
 
     Args:
         queue: the name; the others are made of it.

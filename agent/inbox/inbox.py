@@ -16,14 +16,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from agent.inbox.messages import Command, ControlMessage, Message, Speakable
+from agent.inbox.messages import Command, ControlMessage, Message, Speakable, TextMessage
 from avatar.frames import MienError
 
 logger = logging.getLogger(__name__)
 
 CAPACITY = 1000
+SHOWN = 80
+"""Characters of a text that are told to whoever looks at the queue."""
 REMEMBERED = 10_000
 """Ids of settled messages that are known again."""
 
@@ -107,6 +109,23 @@ class Item:
     def rank(self) -> tuple[int, int]:
         """The lowest is said first."""
         return -self.message.priority, self.order
+
+    def told(self, state: str, now: float) -> dict[str, Any]:
+        """What may be shown of it, as JSON.
+
+        Args:
+            now: of the event loop's clock.
+        """
+        message = self.message
+        return {
+            "id": self.id,
+            "state": state,
+            "session_id": message.session_id,
+            "type": message.type,
+            "priority": message.priority,
+            "waited_s": round(now - self.arrived_at, 3),
+            "shows": message.data[:SHOWN] if isinstance(message, TextMessage) else message.format,
+        }
 
 
 Receipt = Literal["accepted", "duplicate", "done"]

@@ -14,12 +14,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from enum import StrEnum
 from typing import Any
 
 from agent.inbox.inbox import PLAYED, Inbox, Item, Outcome
 from agent.inbox.messages import Command, Speakable, TextMessage
 from agent.inbox.speech import Speech
+from agent.inbox.states import State as State
+from agent.inbox.states import States
 from agent.inbox.voicing import Spoken
 from avatar.frames import TICK_MS
 from avatar.playout import Finished, Playout, Started, TickReport
@@ -32,20 +33,11 @@ AHEAD_S = 4.0
 """How much speech the playout is given ahead."""
 HANDOVER_S = 0.32
 """How long before the end of a message the playout gets the next one: a renderer's lookahead and start."""
-EASE_S = 0.24
-"""How long after a message its mouth eases shut; then the program is idle."""
 SENT_S = 0.08
 """Sound that was released this long ago has been sent by every sink."""
 READ_LETTERS_S = 15.0
 SHORTEST_READ_S, LONGEST_READ_S = 1.5, 10.0
 """A text that nobody can speak is shown as long as it takes to read."""
-
-
-class State(StrEnum):
-    IDLE = "idle"
-    PROCESSING = "processing"
-    TALKING = "talking"
-    TRANSITIONING = "transitioning"
 
 
 class Program:
@@ -62,8 +54,6 @@ class Program:
 
     def __init__(self, inbox: Inbox, speak: Callable[[Speakable], AsyncGenerator[Spoken]]) -> None:
         self.inbox = inbox
-        self.state = State.IDLE
-        self.message_id: str | None = None
         self.on_state: Callable[[State, str | None], None] = lambda state, message_id: None
         self.on_caption: Callable[[str, str, bool], None] = lambda message_id, text, final: None
         self.on_gap: Callable[[float], None] = lambda gap_s: None
@@ -83,12 +73,22 @@ class Program:
         self._closed = False
         self._position_s = 0.0
         self._ended_at: float | None = None
-        self._easing: asyncio.TimerHandle | None = None
+        self._states = States()
+        self._states.listener = self._entered
         inbox.on_control = self.control
         inbox.on_change = self._changed.set
 
     def bind(self, playout: Playout) -> None:
         self._playout = playout
+
+    @property
+    def state(self) -> State:
+        return self._states.state
+
+    @property
+    def message_id(self) -> str | None:
+        """Of the message that the state is about."""
+        return self._states.message_id
 
     @property
     def playout(self) -> Playout:
@@ -107,7 +107,7 @@ class Program:
                 continue
             self._preparing = speech = self._prepare(item)
             if not self._handed:
-                self._enter(State.PROCESSING, item.id)
+                self._states.enter(State.PROCESSING, item.id)
             if await self._its_turn(speech):
                 self._preparing = None
                 self._handed.append(speech)
@@ -147,7 +147,7 @@ class Program:
         speech.close()
         self.inbox.give_back(speech.item)
         if not self._handed and not self._begins:
-            self._enter(State.IDLE, None)
+            self._states.enter(State.IDLE)
 
     async def _repeat(self) -> None:
         """Hand over once more what was cut with the message before it."""
@@ -251,37 +251,30 @@ class Program:
         self._position_s = 0.0
         if after.sounding:
             self._ended_at = self._now()
-            self._enter(State.TRANSITIONING, after.item.id)
+            self._states.enter(State.TRANSITIONING, after.item.id)
         while self._handed and self._handed[0].skipped is not None:
             self._cut(self._handed[0])
         if self._handed:
             speech = self._handed[0]
             speech.let_go()
-            self._enter(State.PROCESSING, speech.item.id)
+            self._states.enter(State.PROCESSING, speech.item.id)
             if speech.sounding:
                 self._talk(speech)
         elif self._preparing is not None:
-            self._enter(State.PROCESSING, self._preparing.item.id)
+            self._states.enter(State.PROCESSING, self._preparing.item.id)
         elif after.sounding:
-            self._easing = asyncio.get_running_loop().call_later(EASE_S, self._enter, State.IDLE, None)
+            self._states.ease()
         else:
-            self._enter(State.IDLE, None)
+            self._states.enter(State.IDLE)
         self._changed.set()
 
     def _talk(self, speech: Speech) -> None:
         if self._ended_at is not None and speech.item.arrived_at < self._ended_at:
             self.on_gap(max(0.0, self._now() - self._ended_at))
         self._ended_at = None
-        self._enter(State.TALKING, speech.item.id)
+        self._states.enter(State.TALKING, speech.item.id)
 
-    def _enter(self, state: State, message_id: str | None) -> None:
-        if self._easing is not None:
-            self._easing.cancel()
-            self._easing = None
-        if (state, message_id) == (self.state, self.message_id):
-            return
-        self.state, self.message_id = state, message_id
-        logger.info("%s%s", state.value, f" {message_id}" if message_id else "")
+    def _entered(self, state: State, message_id: str | None) -> None:
         if state is State.TALKING:
             self.playout.express(Expression.SPEAKING)
         elif state is State.IDLE:
@@ -383,8 +376,7 @@ class Program:
         for speech in speeches:
             speech.close()
         await asyncio.gather(*(speech.closed() for speech in speeches))
-        if self._easing is not None:
-            self._easing.cancel()
+        self._states.close()
         self.playout.clear()
 
     # -- for whoever asks
@@ -395,18 +387,14 @@ class Program:
         first = self.inbox.waiting[:1]
         return self._now() - first[0].arrived_at if first else 0.0
 
+    @property
+    def holds(self) -> list[tuple[Item, State]]:
+        """The messages that were taken from the inbox and are not settled, in order."""
+        speeches = [*self._handed, *([self._preparing] if self._preparing is not None else [])]
+        return [(each.item, State.TALKING if each.sounding else State.PROCESSING) for each in speeches]
+
     def status(self) -> dict[str, Any]:
         """What is going on, as JSON (docs/queue.md)."""
-        now = self._now()
-
-        def about(item: Item, state: str) -> dict[str, Any]:
-            message = item.message
-            shown = message.data[:80] if isinstance(message, TextMessage) else message.format
-            told = {"id": item.id, "state": state, "session_id": message.session_id, "type": message.type}
-            return told | {"priority": message.priority, "waited_s": round(now - item.arrived_at, 3), "shows": shown}
-
-        speeches = [*self._handed, *([self._preparing] if self._preparing else [])]
-        held = [about(each.item, "talking" if each.sounding else "processing") for each in speeches]
         return {
             "state": self.state.value,
             "message": self.message_id,
@@ -415,7 +403,10 @@ class Program:
             "backlog": self.inbox.backlog,
             "settled": dict(self.inbox.settled),
             "duplicates": self.inbox.duplicates,
-            "messages": held + [about(item, "waiting") for item in self.inbox.waiting],
+            "messages": [
+                *(item.told(state.value, self._now()) for item, state in self.holds),
+                *(item.told("waiting", self._now()) for item in self.inbox.waiting),
+            ],
         }
 
     def _now(self) -> float:

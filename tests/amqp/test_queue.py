@@ -161,6 +161,23 @@ async def test_events_go_to_the_exchange_and_to_whoever_asked(broker: Broker, qu
         assert await teller.drain(others) == []
 
 
+async def test_an_orderly_end_leaves_what_was_played_and_gives_back_the_rest(broker: Broker, queue: str) -> None:
+    async with desk(broker.url) as teller:
+        await queued(teller, queue)
+        mine = await teller.listen(f"{queue}.events", "#", f"{queue}.mine")
+        for name in ("a", "b", "c"):
+            await teller.send(queue, "one two three four", message_id=name)
+        async with speaker(broker.url, queue) as running:
+            await until(lambda: running.ids("started") == ["a"])
+            await running.program.finish(5)
+            await running.amqp.flush()
+        await asyncio.sleep(0.3)
+        assert running.words == ["one", "two", "three", "four"]
+        assert await teller.depth(queue) == 2
+        told = [(each.type, json.loads(each.body)["id"]) for each in await teller.drain(mine)]
+        assert ("finished", "a") in told
+
+
 async def test_a_queue_that_was_declared_otherwise_is_used_as_it_is(broker: Broker, queue: str) -> None:
     async with desk(broker.url) as teller:
         await teller.declare(queue)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from agent.inbox.inbox import Event, Handed, Inbox, InboxFull, Outcome
 from agent.inbox.messages import Message, TextMessage, parse
-from agent.inbox.program import EASE_S, HANDOVER_S, Program, State
+from agent.inbox.program import HANDOVER_S, Program, State
 from agent.inbox.speech import READY_S
+from agent.inbox.states import EASE_S
 from agent.inbox.voicing import PORTION, RECOVER_S, Voicing, portions
 from agent.speech.chain import ChainTTS, Provider
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES
