@@ -138,6 +138,10 @@ class Canvas:
                 patch.blend(self._out)
         return self._frame
 
+    def again(self) -> av.VideoFrame | None:
+        """The picture of the last call once more, if there was one."""
+        return self._frame if self._begun else None
+
     def close(self) -> None:
         for clip in (self._clip, self._moving):
             if clip is not None:

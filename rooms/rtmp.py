@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import av
 import av.error
 
 from avatar.frames import TICK_MS, Frame, Pcm, Picture, SinkClosed
@@ -259,9 +260,10 @@ class StreamSink:
 
     def _encoded(self, encoder: Encoder, taken: _Waiting) -> list[Packet]:
         began = time.perf_counter()
-        picture = None
         if taken.picture is not None:
-            picture = self._canvas.compose(taken.picture, taken.tick * TICK_MS)
+            picture: av.VideoFrame | None = self._canvas.compose(taken.picture, taken.tick * TICK_MS)
+        else:
+            picture = self._canvas.again()  # costs next to nothing to encode, and keeps the steps even
         composed = time.perf_counter()
         packets = encoder.encode(taken.tick, picture, taken.sound)
         ended = time.perf_counter()

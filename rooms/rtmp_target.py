@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,13 +17,11 @@ from typing import Literal
 from rooms.rtmp_address import Address
 from rooms.rtmp_client import Disconnected, Refused, RtmpConnection
 from rooms.rtmp_encoder import AUDIO_BIT_RATE, Format, Packet
+from rooms.rtmp_queue import SendQueue
 from rooms.rtmp_wire import AUDIO, VIDEO, Amf
 
 log = logging.getLogger(__name__)
 
-MAX_PICTURES_MS = 2000
-"""A server this far behind loses pictures, up to the next keyframe."""
-MAX_SOUND_MS = 6000
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 0.8
 """With `CONNECT_S` it makes less than 3 s until a server's return is noticed, however it was gone."""
@@ -68,53 +65,25 @@ class RtmpTarget:
         self._name = name
         self._want_keyframe = want_keyframe
         self._changed = threading.Condition()
-        self._waiting: deque[Packet] = deque()
-        self._open = False
-        """Whether there is a connection to queue packets for."""
-        self._at_keyframe = True
-        """Pictures are left out until the next keyframe."""
-        self._begun = False
-        """Whether anything was queued for this connection."""
+        self._queue = SendQueue()
         self._closing = False
         self._state: State = "connecting"
         self._problem: str | None = None
         self._since = time.monotonic()
-        self._connections = self._failures = self._pictures_dropped = self._sounds_dropped = 0
+        self._connections = self._failures = 0
         self._bytes = 0
         self._connection: RtmpConnection | None = None
         self._thread = threading.Thread(target=self._run, name=f"rtmp {address}", daemon=True)
         self._thread.start()
 
     def offer(self, packet: Packet) -> None:
-        """Queue a packet, or drop it by the policy above. Returns at once."""
+        """Queue a packet, or drop it by the queue's policy. Returns at once."""
         with self._changed:
-            if not self._open:
-                return
-            if packet.video and self._at_keyframe:
-                if not packet.keyframe:
-                    self._pictures_dropped += self._begun
-                    return
-                self._at_keyframe = False
-                self._begun = True
-            elif not self._begun:
-                return  # sound from before the first picture
-            self._waiting.append(packet)
-            self._make_room(packet.time_ms)
+            self._queue.push(packet)
             self._changed.notify()
-
-    def _make_room(self, now_ms: float) -> None:
-        if now_ms - self._waiting[0].time_ms > MAX_PICTURES_MS and any(packet.video for packet in self._waiting):
-            sounds = deque(packet for packet in self._waiting if not packet.video)
-            self._pictures_dropped += len(self._waiting) - len(sounds)
-            self._waiting = sounds
-            self._at_keyframe = True
-        while self._waiting and now_ms - self._waiting[0].time_ms > MAX_SOUND_MS:
-            self._waiting.popleft()
-            self._sounds_dropped += 1
 
     def status(self) -> TargetStatus:
         with self._changed:
-            behind = self._waiting[-1].time_ms - self._waiting[0].time_ms if self._waiting else 0.0
             connection = self._connection
             return TargetStatus(
                 str(self._address),
@@ -123,10 +92,10 @@ class RtmpTarget:
                 time.monotonic() - self._since,
                 self._connections,
                 self._failures,
-                self._pictures_dropped,
-                self._sounds_dropped,
+                self._queue.pictures_dropped,
+                self._queue.sounds_dropped,
                 self._bytes + (connection.sent_bytes if connection is not None else 0),
-                behind,
+                self._queue.behind_ms,
             )
 
     def close(self) -> None:
@@ -166,8 +135,7 @@ class RtmpTarget:
         announced: Format | None = None
         with self._changed:
             self._connection = connection
-            self._waiting.clear()
-            self._open, self._at_keyframe, self._begun = True, True, False
+            self._queue.open()
             self._connections += 1
         self._set("live", None)
         log.info("on air at %s", self._address)
@@ -188,19 +156,17 @@ class RtmpTarget:
             raise
         finally:
             with self._changed:
-                self._open = False
-                self._waiting.clear()
+                self._queue.close()
                 self._bytes += connection.sent_bytes
                 self._connection = None
 
     def _next(self) -> Packet | Literal[False] | None:
         """The next packet; None when there is none for the moment, False when the target is closed and all is sent."""
         with self._changed:
-            if not self._waiting and not self._closing:
+            if not self._queue and not self._closing:
                 self._changed.wait(WAKE_S)
-            if self._waiting:
-                return self._waiting.popleft()
-            return False if self._closing else None
+            packet = self._queue.pop()
+            return False if packet is None and self._closing else packet
 
     def _sleep(self, seconds: float) -> None:
         with self._changed:
