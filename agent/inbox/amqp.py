@@ -153,6 +153,10 @@ class Amqp:
                 failures = 0 if self.connections > made else failures + 1
                 if failures in (0, 1, 2, 4) or not failures % 32:  # a broker that stays away does not fill the log
                     logger.warning("broker %s: %s; trying again", self._address.shown, "; ".join(sorted(reasons)))
+            except* Exception as group:  # a library's own surprise: the stream goes on, and so does this
+                logger.error("broker %s: %s; trying again", self._address.shown, type(group.exceptions[0]).__name__)
+                logger.debug("it was raised here", exc_info=group)
+                failures += 1
             delay_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 8))
             await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - not all at once
 

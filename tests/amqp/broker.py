@@ -128,6 +128,11 @@ class Broker:
         """As a power cut would."""
         self._end(signal.SIGKILL)
 
+    def freeze(self, frozen: bool) -> None:
+        """Make it hang, connections open and nothing answered; or go on."""
+        assert self._server is not None
+        os.killpg(self._server.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
     def close(self) -> None:
         """Kill it, and forget everything."""
         self.kill()

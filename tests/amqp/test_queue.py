@@ -256,3 +256,21 @@ async def test_a_program_that_starts_before_its_broker_waits_for_it(queue: str) 
             async with desk(own.url) as teller:
                 await teller.send(queue, "hello", message_id="a")
             await until(lambda: running.ids("finished") == ["a"])
+
+
+async def test_a_broker_that_hangs_is_left_and_found_again(queue: str) -> None:
+    """No error comes: only the missing heartbeat tells."""
+    with Broker() as own:
+        async with desk(own.url) as teller:
+            await queued(teller, queue)
+            for number in range(12):
+                await teller.send(queue, f"m{number} and", message_id=f"m{number}")
+        async with speaker(f"{own.url}?heartbeat=2", queue) as running:
+            await until(lambda: len(running.ids("finished")) >= 2)
+            own.freeze(True)
+            await until(lambda: not running.amqp.connected, 30)
+            own.freeze(False)
+            await until(lambda: len(running.ids("finished")) >= 12, 40)
+            await asyncio.sleep(1.0)
+            assert [word for word in running.words if word != "and"] == [f"m{number}" for number in range(12)]
+            assert running.amqp.connections >= 2
