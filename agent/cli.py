@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--rtmp", metavar="URL", help="put the conversation on air there too, as `mien stream` does")
     talk.set_defaults(run=_talk, log_level=logging.INFO)
 
+    agent = commands.add_parser("agent", parents=[common], help="talk in the rooms of a LiveKit server")
+    agent.add_argument("mode", choices=("start", "dev"), help="start: end in peace when told to; dev: at once")
+    agent.set_defaults(run=_agent, log_level=logging.INFO)
+
+    page = commands.add_parser("page", parents=[common], help="serve the page, and its tokens, for LiveKit rooms")
+    page.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
+    page.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
+    page.set_defaults(run=_page, log_level=logging.INFO)
     stream = commands.add_parser("stream", parents=[common], help="be on air at an RTMP server, and say what comes in")
     stream.add_argument(
         "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
@@ -96,10 +104,23 @@ def _parser() -> argparse.ArgumentParser:
     where = say.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--out", type=Path, metavar="OUT.mp4", help="the video to write")
     where.add_argument("--to", metavar="URL", help="no video: have the stream that serves this address say it")
-    for command in (talk, stream, render, say):
+    for command in (talk, stream, agent, page, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
+        command.add_argument(
+            "--portrait",
+            type=Path,
+            metavar="FOLDER",
+            help="a face that `mien prepare` made, instead of the persona's own",
+        )
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
+
+    prepare = commands.add_parser("prepare", parents=[common], help="make a face that speaks of a photo or drawing")
+    prepare.add_argument("photo", type=Path, metavar="PHOTO", help="PNG or JPEG of one face that looks at the camera")
+    prepare.add_argument("-o", "--out", type=Path, required=True, metavar="PORTRAIT", help="the folder to write")
+    prepare.add_argument("--consent", metavar="TEXT", help='"who agreed, when"; asked for where it is not given')
+    prepare.add_argument("--force", action="store_true", help="in spite of what was found; replaces a portrait")
+    prepare.set_defaults(run=_prepare, log_level=logging.WARNING)
 
     lips = commands.add_parser("lips", parents=[common], help="judge how well the lips of a video follow its speech")
     lips.add_argument("video", type=Path, metavar="VIDEO", help="any video of one person or avatar who speaks")
@@ -151,6 +172,7 @@ def _settings(arguments: argparse.Namespace, overrides: dict[str, Any]) -> Setti
 
     overrides |= {
         "MIEN_PERSONA": arguments.persona,
+        "MIEN_PORTRAIT": arguments.portrait,
         "AVATAR_BACKEND": arguments.renderer,
         "MIEN_SIZE_PX": arguments.size,
     }
@@ -209,6 +231,21 @@ def _stream(arguments: argparse.Namespace) -> int:
     run(settings)
 
 
+def _agent(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {})
+    from agent.worker import run
+
+    run(settings, dev=arguments.mode == "dev")
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {"MIEN_HOST": arguments.host, "MIEN_PORT": arguments.port})
+    from agent.page import run
+
+    run(settings)
+    return 0
+
+
 def _render(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, {})
     import asyncio
@@ -233,6 +270,24 @@ def _say(arguments: argparse.Namespace) -> int:
     from agent.offline import render_text
 
     asyncio.run(render_text(text, arguments.out, settings, version=_version()))
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from agent.prepare import Asking, prepare
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def ask(question: str) -> str:
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline()
+
+    asking = Asking(tell, ask if sys.stdin.isatty() else None)
+    made_with = f"mien {_version()}"
+    out: Path = arguments.out
+    prepare(arguments.photo, out, consent=arguments.consent, force=arguments.force, made_with=made_with, asking=asking)
+    print(f"{out}: look at {out / 'preview.png'}, then: mien talk --portrait {out}")
     return 0
 
 

@@ -29,6 +29,7 @@ from agent.persona import Persona
 from agent.settings import TurnSettings
 from agent.transcript import Captions
 from agent.turns import Turn, TurnClock
+from agent.watched import WatchedRenderer
 from avatar.frames import MienError, Sink
 from avatar.playout import Finished, Playout, Started, TickReport
 from avatar.renderer import Expression, Renderer
@@ -70,14 +71,14 @@ class Conversation:
     ) -> None:
         self._persona = persona
         self._models = models
-        self._renderer = renderer
+        self._renderer = WatchedRenderer(renderer)
         self._metrics = metrics
         self._face = face
         self._about = about
         self._room: Room | None = None
         self._captions = Captions(self._send)
         self._output = PlayoutOutput(self._captions)
-        self._playout = Playout(renderer, listener=self)
+        self._playout = Playout(self._renderer, listener=self)
         self._output.bind(self._playout)
         self._playout.on_tick = self._ticked
         self._turns = TurnClock(self._turn_measured)
@@ -106,10 +107,7 @@ class Conversation:
 
     async def _start_session(self, room: Room) -> None:
         session = self._session
-        if self._models.stt is not None:
-            session.input.audio = room.microphone
         session.output.audio = self._output
-        session.output.transcription = self._captions
         session.on("agent_state_changed", self._agent_state_changed)
         session.on("user_state_changed", self._user_state_changed)
         session.on("user_input_transcribed", self._user_transcribed)
@@ -119,7 +117,11 @@ class Conversation:
         self._models.notify(self._part_changed)
         # Synthesis keeps about as far ahead as the output takes; so a voice that is picked speaks the next sentence.
         self._models.tts.ahead_s = AHEAD_S
-        await session.start(_MienAgent(self._persona.instructions, self._turns), record=False)
+        agent = _MienAgent(self._persona.instructions, self._turns)
+        await room.begin(session, agent, listen=self._models.stt is not None)
+        # Only now, because a room may have put an output of its own there. It gets our captions by `send`, in step with
+        # the voice.
+        session.output.transcription = self._captions
         self._started = True
         self._greet()
 
@@ -139,11 +141,16 @@ class Conversation:
     # -- the room (Presence)
 
     def on_joined(self, sink: Sink) -> None:
+        self._renderer.watched = True
         self._playout.attach(sink, primary=True)
         self._output.hold(False)
         self._greet()
 
+    def on_watched(self, watched: bool) -> None:
+        self._renderer.watched = watched
+
     def on_lost(self, sink: Sink) -> None:
+        self._renderer.watched = False
         self._playout.detach(sink)
         # What is being said waits for the person to come back.
         self._output.hold(True)
@@ -354,7 +361,7 @@ def _make_session(models: Models, turn: TurnSettings) -> AgentSession[None]:
             "preemptive_generation": {"enabled": True, "preemptive_tts": True},
         },
         use_tts_aligned_transcript=True,
-        # Echo is cancelled before the session hears it (rooms/microphone.py).
+        # Echo is cancelled by the browser, and its rest kept out before the session hears it (rooms/microphone.py).
         aec_warmup_duration=None,
         # What is still being recognized when the person has left is of no use.
         session_close_transcript_timeout=0.0,

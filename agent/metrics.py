@@ -5,6 +5,8 @@ In: ticks, turns, interruptions, errors and sessions, as they happen. Out: the t
 
 from __future__ import annotations
 
+import threading
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from agent.turns import Turn
@@ -13,10 +15,16 @@ from avatar.playout import TickReport
 _LATENCY_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 5.0)
 
 
+LATE_MS = 20.0
+"""A tick later than this is felt: half its length."""
+
+
 class Metrics:
-    """One for the process."""
+    """One for the process; told from any thread."""
 
     def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._ticks = self._late_ticks = 0
         self.registry = CollectorRegistry()
         self.sessions = Gauge("mien_sessions", "Conversations that are open now.", registry=self.registry)
         self.sessions_total = Counter("mien_sessions_opened", "Conversations opened.", registry=self.registry)
@@ -56,9 +64,17 @@ class Metrics:
 
     def tick(self, report: TickReport) -> None:
         self._lateness.observe(report.late_ms / 1000)
+        with self._counting:
+            self._ticks += 1
+            self._late_ticks += report.late_ms > LATE_MS
         self._pictures.labels(report.picture).inc()
         if report.segment is not None and report.picture != "fresh":
             self._late.inc()
+
+    def ticks(self) -> tuple[int, int]:
+        """How many ticks all playouts have released so far, and how many of them were late."""
+        with self._counting:
+            return self._ticks, self._late_ticks
 
     def turn(self, turn: Turn) -> None:
         self._turns.observe(turn.total_ms / 1000)

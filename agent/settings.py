@@ -78,6 +78,8 @@ class AvatarSettings(_Section):
     size_px: Annotated[int, Field(ge=256, le=1024, multiple_of=16)] = 512
     persona: str = "mien"
     """A shipped persona's name or the path of a persona folder."""
+    portrait: Path | None = None
+    """A folder that `mien prepare` made; it takes the place of the persona's own look."""
 
 
 class ServerSettings(_Section):
@@ -106,6 +108,42 @@ class ServerSettings(_Section):
                 "(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')"
             )
         return self
+
+
+class LiveKitSettings(_Section):
+    """The LiveKit server, and the worker that serves its rooms."""
+
+    url: str | None = None
+    public_url: str | None = None
+    """Where pages reach the server, if elsewhere than this process does."""
+    api_key: SecretStr | None = None
+    api_secret: SecretStr | None = None
+    agent_name: Annotated[str, Field(min_length=1, max_length=100)] = "mien"
+    host: str = "127.0.0.1"
+    """Where the worker's health is served; on `port`, any free one in `dev`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    admission: Literal["measured", "stated"] = "measured"
+    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+
+    @field_validator("url", "public_url")
+    @classmethod
+    def _websocket(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise ValueError("must start with ws:// or wss://")
+        return url
+
+    def credentials(self) -> tuple[str, str, str]:
+        """The server's URL, the API key and its secret.
+
+        Raises:
+            SettingsError: one of them is not set.
+        """
+        if self.url is None or self.api_key is None or self.api_secret is None:
+            given = {"LIVEKIT_URL": self.url, "LIVEKIT_API_KEY": self.api_key, "LIVEKIT_API_SECRET": self.api_secret}
+            missing = " and ".join(name for name, value in given.items() if value is None)
+            raise SettingsError(f"LiveKit needs {missing}: set it to what your LiveKit server has (docs/livekit.md)")
+        return self.url, self.api_key.get_secret_value(), self.api_secret.get_secret_value()
 
 
 class StreamSettings(_Section):
@@ -170,6 +208,7 @@ class Settings(_Section):
     turn: TurnSettings = TurnSettings()
     avatar: AvatarSettings = AvatarSettings()
     server: ServerSettings = ServerSettings()
+    livekit: LiveKitSettings = LiveKitSettings()
     stream: StreamSettings = StreamSettings()
     broker: BrokerSettings = BrokerSettings()
 
@@ -192,6 +231,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "AVATAR_BACKEND": ("avatar", "backend"),
     "MIEN_SIZE_PX": ("avatar", "size_px"),
     "MIEN_PERSONA": ("avatar", "persona"),
+    "MIEN_PORTRAIT": ("avatar", "portrait"),
     "MIEN_HOST": ("server", "host"),
     "MIEN_PORT": ("server", "port"),
     "MIEN_TOKEN": ("server", "token"),
@@ -201,6 +241,16 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_MAX_SESSIONS": ("server", "max_sessions"),
     "MIEN_ICE_SERVERS": ("server", "ice_servers"),
     "MIEN_ICE_ADDRESSES": ("server", "ice_addresses"),
+    "LIVEKIT_URL": ("livekit", "url"),
+    "LIVEKIT_API_KEY": ("livekit", "api_key"),
+    "LIVEKIT_API_SECRET": ("livekit", "api_secret"),
+    "MIEN_LIVEKIT_PUBLIC_URL": ("livekit", "public_url"),
+    "MIEN_AGENT_NAME": ("livekit", "agent_name"),
+    "MIEN_AGENT_HOST": ("livekit", "host"),
+    "MIEN_AGENT_PORT": ("livekit", "port"),
+    "MIEN_AGENT_METRICS_PORT": ("livekit", "metrics_port"),
+    "MIEN_ADMISSION": ("livekit", "admission"),
+    "MIEN_DRAIN_S": ("livekit", "drain_s"),
     "RTMP_URL": ("stream", "urls"),
     "RTMP_RESOLUTION": ("stream", "resolution"),
     "RTMP_FPS": ("stream", "fps"),
@@ -280,7 +330,7 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN", "_PASSWORD")) or name in (
+        elif name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")) or name in (
             "MIEN_ICE_SERVERS",
             "RABBITMQ_URL",
             "RTMP_URL",

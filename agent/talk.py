@@ -34,6 +34,9 @@ from rooms.peer import offer_media_on
 logger = logging.getLogger(__name__)
 
 STOP_S = 1.9
+SWITCH_S = 0.0005
+"""How long a thread that draws, encodes or detects voices may keep the interpreter from the event loop, which owes
+somebody a packet every 20 ms. Python's own 5 ms makes one tick in forty late with two conversations; this, none."""
 DISCLOSURE = "You are talking to an AI avatar."
 
 
@@ -57,6 +60,7 @@ def run(
     Raises:
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(_run(settings, open_browser, still, conversation))
     # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them
     # ends in `terminate called` one time in three.

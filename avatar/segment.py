@@ -9,8 +9,8 @@ import numpy as np
 from avatar.frames import TICK_SAMPLES, Pcm
 from avatar.resample import Decimator
 
-RECENT_TICKS = 8
-"""How many ticks can be given back; a sink holds 60 ms, one that is behind some more."""
+RECENT_TICKS = 25
+"""How many ticks can be given back: what a sink holds, and what waits unheard in the buffer of its receiver."""
 
 
 class Segment:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from livekit import rtc
+from livekit.agents import Agent, AgentSession
 from livekit.agents.voice import io
 
 from agent.conversation import Conversation
@@ -74,14 +75,9 @@ class ObservedRoom:
 
     def __init__(self, room: Room, on_sent: Callable[[int, float], None]) -> None:
         self._room = room
-        self._microphone = ObservedMicrophone(room.microphone)
         self._told_first = on_sent
         self._on_sent: Callable[[int, float], None] | None = None
         room.on_sent = self._sent
-
-    @property
-    def microphone(self) -> io.AudioInput:
-        return self._microphone
 
     @property
     def on_sent(self) -> Callable[[int, float], None] | None:
@@ -95,6 +91,11 @@ class ObservedRoom:
         self._told_first(tick, at_s)
         if self._on_sent is not None:
             self._on_sent(tick, at_s)
+
+    async def begin(self, session: AgentSession[None], agent: Agent, *, listen: bool) -> None:
+        await self._room.begin(session, agent, listen=listen)
+        if session.input.audio is not None:
+            session.input.audio = ObservedMicrophone(session.input.audio)
 
     def send(self, message: Message) -> None:
         if message["type"] in TOLD and message.get("final", True):

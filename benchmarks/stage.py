@@ -73,6 +73,8 @@ class Stage:
         self.playout.attach(sink, primary=True)
         self.joined.set()
 
+    def on_watched(self, watched: bool) -> None: ...
+
     def on_page(self) -> None:
         assert self.room is not None, "a page has no channel before its offer was answered"
         hello = {

@@ -25,7 +25,7 @@ _SHORTEST_S = 0.4
 
 
 def tone(number: int, seconds: float = TONE_S) -> Pcm:
-    """The message's sound, with silence before and behind it, since nothing need lie between two messages. Its edges
+    """The message's sound, with silence before and behind it, since nothing need lie between two messages; its edges
     are soft, so that nothing clicks."""
     times_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     edge = np.clip(np.minimum(times_s, times_s[::-1]) / 0.02, 0, 1)

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from livekit.agents import Agent, AgentSession
+
 from rooms.microphone import Microphone
 from rooms.peer import Peer
 from rooms.room import Message, Presence
@@ -55,6 +57,11 @@ class EmbeddedRoom:
             await older.aclose()
         self._wait(CONNECT_S)
         return answer
+
+    async def begin(self, session: AgentSession[None], agent: Agent, *, listen: bool) -> None:
+        if listen:
+            session.input.audio = self.microphone
+        await session.start(agent, record=False)
 
     def send(self, message: Message) -> None:
         if self._peer is not None:

@@ -55,11 +55,16 @@ class Service:
 
     config: Callable[[bool], Mapping[str, Any]]
     """Told whether the caller may know everything (TURN's credentials)."""
-    offer: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    offer: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None
+    """None where people are met elsewhere."""
     health: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], bytes]
     poster: Callable[[], bytes]
     """A PNG of the face at rest."""
+    token: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """A token for a LiveKit room; may raise `Refusal`. None where there are none."""
+    connects_to: Sequence[str] = ()
+    """Origins with which the page talks besides ours."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,10 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
         routes: more to serve, guarded like the rest. Their handlers may raise `Refusal`.
     """
 
+    connects_to = " ".join(["connect-src 'self'", *service.connects_to])
+    security = _HEADERS["Content-Security-Policy"].replace("connect-src 'self'", connects_to)
+    headers = _HEADERS | {"Content-Security-Policy": security}
+
     async def page(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(WEB / "index.html")
 
@@ -105,7 +114,15 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
         return web.json_response(dict(service.config(True)))
 
     async def offer(request: web.Request) -> web.StreamResponse:
+        if service.offer is None:
+            raise web.HTTPNotFound
         return web.json_response(dict(await service.offer(await _json_object(request))))
+
+    async def token(request: web.Request) -> web.StreamResponse:
+        if service.token is None:
+            raise web.HTTPNotFound
+        body = await _json_object(request) if await request.read() else {}
+        return web.json_response(dict(service.token(body)), status=201, headers={"Cache-Control": "no-store"})
 
     async def health(request: web.Request) -> web.StreamResponse:
         return web.json_response(dict(service.health()))
@@ -140,7 +157,7 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
             response = _refused(
                 Refusal(error.status, "bad_request", f"{request.method} {request.path}: {error.reason}")
             )
-        for name, value in _HEADERS.items():
+        for name, value in headers.items():
             response.headers.setdefault(name, value)
         if foreign is not None:
             response.headers["Access-Control-Allow-Origin"] = foreign
@@ -153,6 +170,7 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
     app.router.add_get("/", page)
     app.router.add_get("/api/config", config)
     app.router.add_post("/api/offer", offer)
+    app.router.add_post("/api/token", token)
     app.router.add_get("/api/poster.png", poster)
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", metrics)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from livekit.agents import Agent, AgentSession
 
 from avatar.frames import Frame, Pcm, SinkClosed
 from rooms.microphone import Microphone
@@ -63,6 +64,7 @@ class MemoryRoom:
         """What their page was told."""
         self._presence = presence
         self._there = False
+        self._closed = False
 
     # -- the person's side
 
@@ -74,7 +76,8 @@ class MemoryRoom:
 
     def say(self, pcm: Pcm) -> None:
         """Speak into the microphone: int16 [n] at 16 kHz, at the pace at which it is called."""
-        self.microphone.hear(pcm)
+        if not self._closed:
+            self.microphone.hear(pcm)
 
     def write(self, message: Message) -> None:
         self._presence.on_message(message)
@@ -89,6 +92,11 @@ class MemoryRoom:
 
     # -- the conversation's side
 
+    async def begin(self, session: AgentSession[None], agent: Agent, *, listen: bool) -> None:
+        if listen:
+            session.input.audio = self.microphone
+        await session.start(agent, record=False)
+
     def send(self, message: Message) -> None:
         if self._there:
             self.messages.append(message)
@@ -97,6 +105,7 @@ class MemoryRoom:
         self.microphone.held = held
 
     async def aclose(self) -> None:
+        self._closed = True
         self.microphone.close()
         if self._there:
             self.lose()

@@ -1,7 +1,11 @@
-"""What a person says, on its way to the session: echo taken out, 16 kHz mono, in 20 ms frames.
+"""What a person says, on its way to the session: the avatar's own voice left out, 16 kHz mono, in 20 ms frames.
 
-In: 16 kHz mono from the room, and what the avatar itself plays (the echo's reference). Out: livekit-agents' AudioInput.
-The browser cancels echo first; this is the second line, for microphones and browsers that do not.
+In: 16 kHz mono from the room, and what the avatar itself plays. Out: livekit-agents' AudioInput.
+
+Echo is cancelled by the browser, which knows the loudspeaker's delay; where it does not, the page stops listening while
+the avatar speaks. What is left of an echo is quiet, and is kept out here by its level. There is no second canceller:
+one that hears its reference across a network takes a person who speaks over the avatar for echo too, and the person is
+understood late or not at all (AEC3 in this place held back half of all interruptions for more than a second).
 """
 
 from __future__ import annotations
@@ -9,31 +13,35 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
-from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
+from avatar.frames import SPEECH_RATE_HZ, Pcm
 
-_FACTOR = SAMPLE_RATE_HZ // SPEECH_RATE_HZ
 _STEP = SPEECH_RATE_HZ // 100
-"""The echo canceller (WebRTC's AEC3, in livekit's package) takes exactly 10 ms."""
-_FRAME_STEPS = 2
+"""The level is looked at every 10 ms."""
+_FRAME = 2 * _STEP
 _HELD_FRAMES = 100
 """Two seconds: when the session does not listen for longer, the oldest sound is of no use any more."""
-_ECHO_STEPS = 80
+_ECHO_PACKETS = 40
 """An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
-_ECHO_BELOW = 10 ** (-15 / 20)
-"""What is left after cancelling and is 15 dB below what was played may be the echo itself: it is not a voice that
-interrupts. A person speaking into the microphone is louder than that."""
+_MOST_ECHO_DB = -15.0
+"""What is so far below what was played may be the rest of its echo: it is not a voice that interrupts. A person
+speaking into the microphone is louder than that."""
+_LEAST_ECHO_DB = -32.0
+"""Where the browser's canceller leaves less than that, a whisper is heard over the avatar."""
+_USUAL, _ABOVE_USUAL_DB = 85, 9.0
+"""An echo's loudest moments are 4 to 6 dB above this percentile of it (three voices, delayed by 0.14 and 0.3 s).
+Somebody who speaks over the avatar now and then does not reach the percentile."""
+_LEARNT_FRAMES, _UNLEARNT_FRAMES, _LEARN_EVERY = 400, 100, 25
+"""The level of the echo is that of the last 8 s of the avatar's speech; until there were 2 s of it, the worst is
+assumed."""
+_SPEAKS_PACKETS = 20
+"""The avatar speaks if any of the last 400 ms was sound; what is heard long after it is not its echo alone."""
 _OPEN_STEPS = 25
 """Once a voice is heard over the avatar's, its quieter parts are heard too, for 250 ms."""
-_SENT_PACKETS = 25
-"""Half a second: without a microphone nobody asks for what was sent."""
-_QUIET_STEPS = 200
-"""The canceller rests when nothing has been played for two seconds; it costs some percent of a core."""
 
 
 class Microphone(io.AudioInput):
@@ -46,63 +54,56 @@ class Microphone(io.AudioInput):
         self._frames: deque[rtc.AudioFrame] = deque(maxlen=_HELD_FRAMES)
         self._came = asyncio.Event()
         self._closed = False
-        self._echo = rtc.AudioProcessingModule(echo_cancellation=True, high_pass_filter=True)
-        self._near: Pcm = np.zeros(0, np.int16)
-        self._far: Pcm = np.zeros(0, np.int16)
-        self._sent: deque[Pcm] = deque(maxlen=_SENT_PACKETS)
-        self._out: list[Pcm] = []
-        self._played: deque[float] = deque(maxlen=_ECHO_STEPS)
-        """How loud each of the last steps played was."""
-        self._quiet_steps = _QUIET_STEPS
+        self._heard: Pcm = np.zeros(0, np.int16)
+        self._played: deque[float] = deque(maxlen=_ECHO_PACKETS)
+        """How loud each of the last packets played was."""
         self._open_steps = 0
+        self._below = _factor(_MOST_ECHO_DB)
+        self._ratios: deque[float] = deque(maxlen=_LEARNT_FRAMES)
+        """How loud each frame was beside the loudest that was played shortly before, while the avatar spoke."""
+        self._unlearnt = _UNLEARNT_FRAMES
+        self._silent_packets = 0
 
     def played(self, pcm: Pcm) -> None:
-        """What is being sent to the person's loudspeaker: int16 [n] at 48 kHz."""
-        self._sent.append(pcm)
+        """What is being sent to the person's loudspeaker: int16 [20 ms at 48 kHz]."""
+        loudest = _loudest(pcm)
+        self._played.append(loudest)
+        self._silent_packets = 0 if loudest > 0.0 else self._silent_packets + 1
 
     def hear(self, pcm: Pcm) -> None:
         """What their microphone took up: int16 [n] at 16 kHz."""
-        self._follow()
-        self._near, steps = _steps(self._near, pcm, _STEP)
-        for step in steps:
-            self._out.append(np.zeros_like(step) if self.held else self._without_echo(step))
-            if len(self._out) == _FRAME_STEPS:
-                self._frames.append(_frame(np.concatenate(self._out)))
-                self._out.clear()
-                self._came.set()
+        heard = np.concatenate([self._heard, pcm])
+        whole = heard.size - heard.size % _FRAME
+        self._heard = heard[whole:]
+        for frame in heard[:whole].reshape(-1, _FRAME):
+            self._frames.append(_frame(np.zeros_like(frame) if self.held else self._without_echo(frame)))
+            self._came.set()
 
     def close(self) -> None:
         self._closed = True
         self._came.set()
 
-    def _follow(self) -> None:
-        """Show the canceller what was sent since the last time.
-
-        There is time until the echo comes back. Done for each packet as it is sent, it cost three times as much: every
-        call started cold.
-        """
-        if not self._sent:
-            return
-        self._far, steps = _steps(self._far, np.concatenate(self._sent), _STEP * _FACTOR)
-        self._sent.clear()
-        for step in steps:
-            # A plain mean is filter enough for a reference: speech has little above 8 kHz that could fold back.
-            far = (step.reshape(_STEP, _FACTOR).sum(axis=1, dtype=np.int32) // _FACTOR).astype(np.int16)
-            loudness = _loudness(far)
-            self._played.append(loudness)
-            self._quiet_steps = 0 if loudness > 0 else self._quiet_steps + 1
-            if self._quiet_steps < _QUIET_STEPS:
-                self._echo.process_reverse_stream(_frame(far))
-
-    def _without_echo(self, step: Pcm) -> Pcm:
-        if self._quiet_steps >= _QUIET_STEPS:
-            return step
-        frame = _frame(step)
-        self._echo.process_stream(frame)
-        cleaned: Pcm = np.frombuffer(frame.data, np.int16)
+    def _without_echo(self, frame: Pcm) -> Pcm:
         loudest = max(self._played, default=0.0)
-        self._open_steps = _OPEN_STEPS if _loudness(cleaned) > loudest * _ECHO_BELOW else self._open_steps - 1
-        return cleaned if self._open_steps > 0 else np.zeros_like(step)
+        if loudest == 0.0:
+            return frame
+        if self._silent_packets < _SPEAKS_PACKETS:
+            self._learn(_loudness(frame) / loudest)
+        kept = frame.copy()
+        for step in kept.reshape(-1, _STEP):
+            self._open_steps = _OPEN_STEPS if _loudness(step) > loudest * self._below else self._open_steps - 1
+            if self._open_steps <= 0:
+                step[:] = 0
+        return kept
+
+    def _learn(self, ratio: float) -> None:
+        """How loud the echo is here: with headphones or a good canceller there is none, and nobody needs to shout."""
+        self._ratios.append(ratio)
+        self._unlearnt -= 1
+        if self._unlearnt == 0:
+            self._unlearnt = _LEARN_EVERY
+            usual = float(np.percentile(self._ratios, _USUAL))
+            self._below = min(_factor(_MOST_ECHO_DB), max(_factor(_LEAST_ECHO_DB), usual * _factor(_ABOVE_USUAL_DB)))
 
     async def __anext__(self) -> rtc.AudioFrame:
         while not self._frames:
@@ -113,11 +114,14 @@ class Microphone(io.AudioInput):
         return self._frames.popleft()
 
 
-def _steps(held: Pcm, pcm: Pcm, size: int) -> tuple[Pcm, Sequence[Pcm]]:
-    """What is left over, and the whole steps."""
-    held = np.concatenate([held, pcm])
-    whole = held.size - held.size % size
-    return held[whole:], list(held[:whole].reshape(-1, size))
+def _factor(db: float) -> float:
+    return math.pow(10.0, db / 20.0)
+
+
+def _loudest(packet: Pcm) -> float:
+    """Of a packet's two steps."""
+    half = packet.size // 2
+    return max(_loudness(packet[:half]), _loudness(packet[half:]))
 
 
 def _loudness(step: Pcm) -> float:

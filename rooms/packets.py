@@ -18,6 +18,14 @@ FADE_SAMPLES = SAMPLE_RATE_HZ * FADE_MS // 1000
 _FADE_OUT = (0.5 + 0.5 * np.cos(np.linspace(0.0, np.pi, FADE_SAMPLES))).astype(np.float32)
 
 
+def faded(pcm: Pcm) -> Pcm:
+    """What is heard of int16 [n] at 48 kHz when it is silenced: its first 10 ms fade out, the rest is zeros."""
+    silenced: Pcm = np.zeros_like(pcm)
+    fading = pcm[:FADE_SAMPLES]
+    silenced[: fading.size] = fading * _FADE_OUT[: fading.size]
+    return silenced
+
+
 class SoundPacket(NamedTuple):
     """``pcm``: int16 [packet_ms at 48 kHz], never written to; ``media_time_ms`` is the time of its first sample."""
 
@@ -96,7 +104,6 @@ class SoundPackets:
             silenced = np.zeros_like(sound)
             if place == 0:
                 # Packets and the fade divide a tick evenly: the fade never runs past the first frame.
-                fading = slice(start, start + FADE_SAMPLES)
-                silenced[fading] = (sound[fading] * _FADE_OUT).astype(np.int16)
+                silenced[start:] = faded(sound[start:])
             self._sounds[place] = (tick, silenced)
         return self.unsent()

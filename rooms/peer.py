@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from avatar.frames import SPEECH_RATE_HZ, MienError, Pcm
+from rooms.reports import MediaClock, report_media_time
 from rooms.room import Message
 from rooms.tracks import PeerSink
 from rooms.vp8 import PictureEncoder
@@ -71,7 +73,7 @@ class Peer:
         on_message: Callable[[Message], None],
         on_hear: Callable[[Pcm], None],
     ) -> None:
-        self.sink = PeerSink()
+        self.sink = PeerSink(self._hush)
         self._on_connected = on_connected
         self._on_closed = on_closed
         self._on_channel = on_channel
@@ -82,6 +84,7 @@ class Peer:
         self._connection.on("connectionstatechange", self._state_changed)
         self._connection.on("track", self._track_came)
         self._connection.on("datachannel", self._channel_came)
+        self._sound: RTCRtpSender | None = None
         self._channel: RTCDataChannel | None = None
         self._listening: asyncio.Task[None] | None = None
         self._connected = False
@@ -94,8 +97,12 @@ class Peer:
             PeerError: the offer is not SDP, or asks for what cannot be had.
         """
         connection = self._connection
-        connection.addTrack(self.sink.sound)
-        _encode_with(connection.addTrack(self.sink.picture), PictureEncoder())
+        self._sound = connection.addTrack(self.sink.sound)
+        picture = connection.addTrack(self.sink.picture)
+        _encode_with(picture, PictureEncoder())
+        media_clock = MediaClock()
+        report_media_time(self._sound, media_clock, lambda: self.sink.sound.handed_ms)
+        report_media_time(picture, media_clock, lambda: self.sink.picture.handed_ms)
         video = next(t for t in connection.getTransceivers() if t.kind == "video")
         # Before the offer is applied, or the preference is ignored. VP8 costs a CPU a fifth of what H.264 does here.
         capabilities = RTCRtpSender.getCapabilities("video").codecs
@@ -177,7 +184,22 @@ class Peer:
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             logger.warning("the page sent something that is no message (%d bytes); it is ignored", len(text))
             return
-        self._on_message(message)
+        if message["type"] == "buffer":
+            self._buffered(message.get("sound_ms"))
+        else:
+            self._on_message(message)
+
+    # -- what the page holds of the sound
+
+    def _buffered(self, sound_ms: object) -> None:
+        if isinstance(sound_ms, (int, float)) and math.isfinite(sound_ms):
+            self.sink.buffered(sound_ms)
+
+    def _hush(self, until: int) -> None:
+        """Tell the page at which RTP timestamp of the sound it may be heard again."""
+        if self._sound is not None:
+            origin = _sent_timestamp(self._sound) - self.sink.sound.handed
+            self.send({"type": "hush", "until_rtp": (origin + until) % (1 << 32)})
 
 
 def _hear_at_once(receiver: RTCRtpReceiver) -> None:
@@ -187,6 +209,12 @@ def _hear_at_once(receiver: RTCRtpReceiver) -> None:
     nothing: a lost packet stalls its buffer either way. It has no option; the version is pinned and a test looks.
     """
     receiver._RTCRtpReceiver__jitter_buffer._prefetch = 0  # type: ignore[attr-defined]
+
+
+def _sent_timestamp(sender: RTCRtpSender) -> int:
+    """The RTP timestamp of the packet sent last. aiortc begins at a random one, and says it to the receiver alone."""
+    timestamp: int = sender._RTCRtpSender__rtp_timestamp  # type: ignore[attr-defined]
+    return timestamp
 
 
 def _encode_with(sender: RTCRtpSender, encoder: Encoder) -> None:

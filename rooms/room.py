@@ -1,7 +1,7 @@
 """The room contract: where a conversation meets a person.
 
-Sound in is livekit-agents' own `AudioInput`; picture and sound out is a `Sink`; everything else (chat, captions, state,
-notices) is messages, JSON objects with a ``type``, as docs/protocol.md lists them.
+The room starts the session with what it hears; picture and sound out is a `Sink`; everything else (chat, captions,
+state, notices) is messages, JSON objects with a ``type``, as docs/protocol.md lists them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from livekit.agents.voice import io
+from livekit.agents import Agent, AgentSession
 
 from avatar.frames import Sink
 
@@ -21,6 +21,9 @@ class Presence(Protocol):
 
     def on_joined(self, sink: Sink) -> None:
         """Somebody is there, for the first time or again: feed this sink."""
+
+    def on_watched(self, watched: bool) -> None:
+        """Whether anybody sees the picture; from ``on_joined`` on somebody does, until the room says otherwise."""
 
     def on_page(self) -> None:
         """Their page can take messages now, for the first time or again: tell it how things stand."""
@@ -39,15 +42,19 @@ class Room(Protocol):
     """One conversation's room."""
 
     @property
-    def microphone(self) -> io.AudioInput:
-        """What the person says: 16 kHz mono frames, for as long as the room is open, across reconnections."""
-
-    @property
     def on_sent(self) -> Callable[[int, float], None] | None:
         """Told of each sound packet sent: the tick it belongs to, and when (the loop's clock, s)."""
 
     @on_sent.setter
     def on_sent(self, callback: Callable[[int, float], None] | None) -> None: ...
+
+    async def begin(self, session: AgentSession[None], agent: Agent, *, listen: bool) -> None:
+        """Start the session with what this room hears: 16 kHz mono frames, for as long as the room is open, across
+        reconnections. Its audio output is set before, its transcription afterwards. Call it once.
+
+        Args:
+            listen: whether to hear the person at all; without it there is only writing.
+        """
 
     def send(self, message: Message) -> None:
         """Tell the person's side; what cannot be delivered now is lost (the next `hello` holds the state)."""

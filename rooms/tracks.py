@@ -2,6 +2,9 @@
 
 Sound is cut into 20 ms packets: the first of a tick is sent at once, the second 20 ms later. Pictures are sent at once;
 when the encoder is behind, only the newest waits. Sound is encoded here, pictures by aiortc in a thread of its own.
+
+What was sent is not heard yet: it waits in the receiver's jitter buffer, 40 to 300 ms. How long, the receiver tells
+(`PeerSink.buffered`); that much counts as unsent, and is what a `Hush` asks the receiver to drop.
 """
 
 from __future__ import annotations
@@ -21,9 +24,15 @@ from rooms.opus import OpusEncoder
 from rooms.packets import SoundPackets
 
 PACKET_MS: Literal[20] = 20
+_PACKET_SAMPLES = SAMPLE_RATE_HZ * PACKET_MS // 1000
 _CAPACITY_TICKS = 5
 _VIDEO_CLOCK_HZ = 90_000
 _VIDEO_BASE = Fraction(1, _VIDEO_CLOCK_HZ)
+BUFFERED_MAX_MS = 900.0
+"""More than this a receiver does not hold of a voice; whoever says so is not believed."""
+
+Hush = Callable[[int], None]
+"""Asks the receiver to fall silent now, until it comes to this sample of the sound's time line (48 kHz)."""
 
 
 class SoundTrack(MediaStreamTrack):
@@ -42,6 +51,12 @@ class SoundTrack(MediaStreamTrack):
         self._sending: int | None = None
         self._origin_ms: int | None = None
         self._clock = asyncio.get_running_loop().time
+        self.handed = 0
+        """Where on the time line the packet handed over last begins, in samples."""
+        self.handed_ms = 0.0
+        """The media time of its first sample."""
+        self._loud: int | None = None
+        """Where the last packet began that held any sound."""
 
     def put(self, frame: Frame) -> None:
         now = self._clock()
@@ -56,6 +71,15 @@ class SoundTrack(MediaStreamTrack):
 
     def unsent(self) -> int:
         return self._packets.unsent()
+
+    @property
+    def next(self) -> int:
+        """Where the next packet will begin, in samples of the time line."""
+        return self.handed + _PACKET_SAMPLES
+
+    def loud_within(self, samples: int) -> bool:
+        """Whether anything but silence was handed over in the last so many samples."""
+        return self._loud is not None and self.next - self._loud <= samples + _PACKET_SAMPLES
 
     async def recv(self) -> av.Packet[Any]:
         """The next packet, encoded. aiortc asks again only when the last one has been sent."""
@@ -80,7 +104,11 @@ class SoundTrack(MediaStreamTrack):
             self.on_played(packet.pcm)
         if self._origin_ms is None:
             self._origin_ms = packet.media_time_ms
-        return self._encoder.encode(packet.pcm, (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000)
+        self.handed_ms = packet.media_time_ms
+        self.handed = (packet.media_time_ms - self._origin_ms) * SAMPLE_RATE_HZ // 1000
+        if packet.pcm.any():
+            self._loud = self.handed
+        return self._encoder.encode(packet.pcm, self.handed)
 
     def stop(self) -> None:
         super().stop()
@@ -95,6 +123,8 @@ class PictureTrack(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self.dropped = 0
+        self.handed_ms = 0.0
+        """The media time of the picture handed over last."""
         self._next: Frame | None = None
         self._came = asyncio.Event()
         self._origin_ms: int | None = None
@@ -112,6 +142,7 @@ class PictureTrack(MediaStreamTrack):
             self._came.clear()
             await self._came.wait()
         frame, self._next = self._next, None
+        self.handed_ms = frame.media_time_ms
         if self._origin_ms is None:
             self._origin_ms = frame.media_time_ms
         # Not a copy: a picture's planes are never written to again.
@@ -126,15 +157,25 @@ class PictureTrack(MediaStreamTrack):
 
 
 class PeerSink:
-    """Feeds the two tracks of one peer; a `Sink`."""
+    """Feeds the two tracks of one peer; a `Sink`.
+
+    Args:
+        hush: called where sound is cut that the receiver may still hold.
+    """
 
     name = "webrtc"
     delay_ms = 0
 
-    def __init__(self) -> None:
+    def __init__(self, hush: Hush | None = None) -> None:
         self.sound = SoundTrack()
         self.picture = PictureTrack()
+        self._hush = hush
+        self._buffered = 0
         self._closed = False
+
+    def buffered(self, ms: float) -> None:
+        """The receiver says how long sound waits there between its coming and its being heard."""
+        self._buffered = round(min(max(ms, 0.0), BUFFERED_MAX_MS) * SAMPLE_RATE_HZ / 1000)
 
     def put(self, frame: Frame) -> None:
         if self._closed:
@@ -143,10 +184,14 @@ class PeerSink:
         self.picture.put(frame)
 
     def clear(self, generation: int) -> int:
-        return self.sound.clear(generation)
+        unsent = self.sound.clear(generation) + self._buffered
+        if self._hush is not None and self.sound.loud_within(unsent):
+            # The next packet begins with the end of a fade, of which the beginning will not be heard.
+            self._hush(self.sound.next + _PACKET_SAMPLES)
+        return unsent
 
     def unsent(self) -> int:
-        return self.sound.unsent()
+        return self.sound.unsent() + self._buffered
 
     async def aclose(self) -> None:
         self._closed = True

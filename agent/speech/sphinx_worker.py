@@ -169,7 +169,12 @@ class Listener:
             self._idle.append(ear)
 
 
+NICENESS = 10
+"""On a busy machine a transcript may come a little later; the sound and the picture of a conversation may not."""
+
+
 def main() -> None:
+    os.nice(NICENESS)
     source, out = sys.stdin.buffer, sys.stdout.buffer
     frames: queue.SimpleQueue[tuple[bytes, int, bytes]] = queue.SimpleQueue()
     sys.stdout = sys.stderr  # nothing that is printed may fall among the frames

@@ -1,38 +1,18 @@
-"""The puppet behind the renderer contract: pushes and requests in on the event loop, pictures out of one thread.
-
-The loop's side knows when a picture's audio is there; the thread's side owns the speech, the listener and the drawing,
-and works off one queue in order. Each conversation has its own thread: conversations may
-live on different event loops, one that closes takes its thread along, and none waits in another's queue. Drawing is
-mostly OpenCV and numpy outside the interpreter lock.
-"""
+"""The puppet behind the renderer contract: a drawn character, painted once for each look and size."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import queue
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
-
-from avatar.frames import Pcm, Picture
-from avatar.puppet import motion
-from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
+from avatar.drawn import DrawnRenderer
+from avatar.puppet.ear import TrainedTracker
 from avatar.puppet.look import Look
-from avatar.puppet.motion import Mood
-from avatar.puppet.mouth import REST, MouthTracker, calming, opening, shutting
+from avatar.puppet.mouth import MouthTracker
 from avatar.puppet.rig import Rig
-from avatar.puppet.speech import Speech
-from avatar.renderer import Expression, RendererError, Shot
-from avatar.waiting import Answer, Waiting
-
-CLOSE_TIMEOUT_S = 2.0
-"""A drawing takes milliseconds; a thread that needs longer to stop is a fault worth reporting."""
 
 
-class PuppetRenderer:
+class PuppetRenderer(DrawnRenderer):
     """A drawn character that speaks any voice on one CPU core.
 
     Args:
@@ -49,12 +29,6 @@ class PuppetRenderer:
         RendererError: the size is not accepted.
     """
 
-    name = "puppet"
-    lookahead_ms = float(LOOKAHEAD_MS)
-    lead_ticks = 2
-    start_ticks = 0
-    start_grace_ms = 120
-
     def __init__(
         self,
         look: Mapping[str, Any],
@@ -62,84 +36,4 @@ class PuppetRenderer:
         seed: int = 0,
         new_tracker: Callable[[], MouthTracker] = TrainedTracker,
     ) -> None:
-        cv2.setNumThreads(1)  # OpenCV's own pool would spread one small drawing over every core of the machine
-        self._rig = Rig(Look.parse(look), size_px)
-        self.still = Picture(self._rig.draw(motion.AT_REST, REST))
-        self.width = self.height = size_px
-        self._seed = seed
-        self._speech = Speech(new_tracker)
-        self._waiting = Waiting(self.lookahead_ms)
-        self._moods = motion.Moods()
-        self._stopped: asyncio.Future[None] | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="puppet", daemon=True)
-        self._thread.start()
-
-    def push(self, segment: int, pcm: Pcm) -> None:
-        if self._waiting.push(segment, len(pcm)):
-            own = pcm.copy()
-            self._jobs.put(lambda: self._speech.push(segment, own))
-            self._waiting.serve()
-
-    def end(self, segment: int) -> None:
-        if self._waiting.end(segment):
-            self._jobs.put(lambda: self._speech.end(segment))
-            self._waiting.serve()
-
-    def clear(self, generation: int) -> None:
-        self._waiting.clear()
-        self._jobs.put(self._speech.clear)
-
-    def express(self, expression: Expression, tick: int) -> None:
-        self._moods.express(expression, tick)
-
-    def request(self, shot: Shot) -> Answer:
-        mood = self._moods.at(shot.tick)
-        return self._waiting.request(shot, lambda answer: self._jobs.put(lambda: self._draw(shot, mood, answer)))
-
-    async def aclose(self) -> None:
-        if self._stopped is None:
-            self._waiting.close()
-            self._stopped = asyncio.get_running_loop().create_future()
-            self._jobs.put(None)
-        try:
-            await asyncio.wait_for(asyncio.shield(self._stopped), CLOSE_TIMEOUT_S)
-        except TimeoutError:
-            raise RendererError(f"the puppet's thread did not stop in {CLOSE_TIMEOUT_S} s: report this fault") from None
-        self._thread.join()
-
-    def _work(self) -> None:
-        """The thread: jobs in order, until None."""
-        while (job := self._jobs.get()) is not None:
-            job()
-        stopped = self._stopped
-        assert stopped is not None
-        _tell(stopped, lambda: stopped.set_result(None))
-
-    def _draw(self, shot: Shot, mood: Mood, answer: Answer) -> None:
-        """On the thread: one picture, or why there is none."""
-        if answer.cancelled():
-            return
-        try:
-            picture = self._picture(shot, mood)
-        except Exception as error:  # whatever went wrong in one picture must not end the thread that draws all others
-            failure = error if isinstance(error, RendererError) else RendererError(f"picture {shot} failed: {error!r}")
-            failure.__cause__ = None if failure is error else error
-            _tell(answer, lambda: None if answer.done() else answer.set_exception(failure))
-        else:
-            _tell(answer, lambda: None if answer.done() else answer.set_result(picture))
-
-    def _picture(self, shot: Shot, mood: Mood) -> Picture:
-        if shot.segment is None:
-            last = self._speech.last_mouth(shot.after)
-            mouth, effort = shutting(last, shot.since), calming(last, shot.since)
-        else:
-            mouth = opening(self._speech.mouth(shot.segment, shot.n), shot.since)
-            effort = mouth.effort
-        return Picture(self._rig.draw(motion.pose(shot.tick, self._seed, mood, effort), mouth))
-
-
-def _tell(future: asyncio.Future[Any], answer: Callable[[], None]) -> None:
-    """Run ``answer`` on the future's loop; a loop that is closed has nobody left who waits."""
-    with contextlib.suppress(RuntimeError):
-        future.get_loop().call_soon_threadsafe(answer)
+        super().__init__("puppet", Rig(Look.parse(look), size_px), seed, new_tracker)

@@ -36,6 +36,48 @@ def test_start_plays_picture_and_sound_through_one_element(open_page: OpenPage, 
     assert page.evaluate("mien.client.microphone").get("echoCancelled") is True
 
 
+SOUND = """() => {
+  const video = document.querySelector('mien-avatar').shadowRoot.querySelector('video');
+  const [track] = video.srcObject.getAudioTracks();
+  const receiver = connections.flatMap((pc) => pc.getReceivers()).find((receiver) => receiver.track === track);
+  return { heard: track.enabled, rtp: receiver.getSynchronizationSources()[0].rtpTimestamp };
+}"""
+
+
+def test_cut_speech_is_silent_until_its_time_has_passed(open_page: OpenPage, server: FakeServer) -> None:
+    page = open_page()
+    page.evaluate(
+        """() => {
+          window.connections = [];
+          const Original = RTCPeerConnection;
+          window.RTCPeerConnection = class extends Original {
+            constructor(...given) { super(...given); connections.push(this); }
+          };
+        }"""
+    )
+    start(page)
+    wait_until(page, lambda: stats(page)["audio"]["packets"] > 30, "some sound")
+    before = page.evaluate(SOUND)
+    assert before["heard"]
+    until = (before["rtp"] + 48_000) % 2**32
+    server.tell("hush", until_rtp=until)
+    wait_until(page, lambda: not page.evaluate(SOUND)["heard"], "silence", 1)
+    wait_until(page, lambda: bool(page.evaluate(SOUND)["heard"]), "sound again", 5)
+    assert 0 <= (page.evaluate(SOUND)["rtp"] - until) % 2**32 < 24_000
+    # Long past: nothing of it is left to be silenced.
+    server.tell("hush", until_rtp=until)
+    page.wait_for_timeout(100)
+    assert page.evaluate(SOUND)["heard"]
+
+
+def test_the_depth_of_the_sound_buffer_is_told(open_page: OpenPage, server: FakeServer) -> None:
+    page = open_page()
+    start(page)
+    wait_until(page, lambda: bool(server.heard("buffer")), "the page tells")
+    [told, *_] = server.heard("buffer")
+    assert 5 < told["sound_ms"] < 600
+
+
 def test_the_four_states_are_told_apart_by_shape(open_page: OpenPage, server: FakeServer) -> None:
     server.thinking_s, server.word_s = 0.8, 0.25
     page = open_page(reduced_motion="reduce")

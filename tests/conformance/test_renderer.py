@@ -16,11 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.watched import WatchedRenderer
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES, Pcm, Picture
+from avatar.photo.renderer import PhotoRenderer
 from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import Expression, Renderer, RendererError, Shot
 from avatar.static import StaticRenderer
 from tests.conformance.conftest import babble
+from tests.doubles.portraits import readied
 
 pytestmark = pytest.mark.unit
 
@@ -36,9 +39,17 @@ def static_renderer() -> StaticRenderer:
     return StaticRenderer(Picture(planes))
 
 
+def watched_renderer() -> WatchedRenderer:
+    renderer = WatchedRenderer(PuppetRenderer({}, SIZE_PX))
+    renderer.watched = True
+    return renderer
+
+
 RENDERERS: dict[str, Callable[[], Renderer]] = {
+    "portrait": lambda: PhotoRenderer(readied(SIZE_PX)),
     "puppet": lambda: PuppetRenderer({}, SIZE_PX),
     "static": static_renderer,
+    "watched": watched_renderer,
 }
 
 Make = Callable[[], Renderer]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
-from livekit.agents.voice import io
+from livekit import rtc
+from livekit.agents import Agent, AgentSession
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_SAMPLES, Frame, Pcm, Picture, Sink
 from rooms.embedded import EmbeddedRoom
+from rooms.livekit import LiveKitRoom, connect
 from rooms.memory import MemoryRoom
 from rooms.peer import offer_media_on
 from rooms.room import Message, Room
+from tests.doubles.ears import Ears
 from tests.doubles.page import Page, until
+from tests.livekit.person import LiveKitPerson
+from tests.livekit.server import LiveKitServer
 
 pytestmark = pytest.mark.loopback
 
@@ -31,9 +38,16 @@ class Guestbook:
     pages: int = 0
     left: int = 0
     messages: list[Message] = field(default_factory=list)
+    watched: bool = False
+    ears: Ears = field(default_factory=Ears)
+    """Of the session that the room began."""
 
     def on_joined(self, sink: Sink) -> None:
         self.sinks.append(sink)
+        self.watched = True
+
+    def on_watched(self, watched: bool) -> None:
+        self.watched = watched
 
     def on_page(self) -> None:
         self.pages += 1
@@ -54,6 +68,9 @@ class Person(Protocol):
     room: Room
     book: Guestbook
 
+    async def arrive(self) -> None:
+        """Have the room there, before anybody is in it."""
+
     async def join(self) -> None: ...
 
     def say(self, pcm: Pcm) -> None: ...
@@ -70,12 +87,17 @@ class Person(Protocol):
 
     async def leave(self) -> None: ...
 
+    async def aclose(self) -> None: ...
+
 
 class MemoryPerson:
     def __init__(self) -> None:
         self.book = Guestbook()
         self._memory = MemoryRoom(self.book)
         self.room: Room = self._memory
+
+    async def arrive(self) -> None:
+        pass
 
     async def join(self) -> None:
         self._memory.join()
@@ -113,6 +135,9 @@ class EmbeddedPerson:
         self.room: Room = self._embedded
         self._pages: list[Page] = []
 
+    async def arrive(self) -> None:
+        pass
+
     async def join(self) -> None:
         self._pages.append(Page())
         await self._pages[-1].join(self._embedded.answer)
@@ -143,19 +168,85 @@ class EmbeddedPerson:
             await page.aclose()
 
 
+class LiveKitVisitor:
+    def __init__(self, server: LiveKitServer) -> None:
+        self.book = Guestbook()
+        self._server = server
+        self._name = secrets.token_hex(6)
+        self._avatar = rtc.Room()
+        self._livekit = LiveKitRoom(self.book, self._avatar, width=64, height=64)
+        self.room: Room = self._livekit
+        self._clients: list[LiveKitPerson] = []
+
+    async def arrive(self) -> None:
+        await connect(self._avatar, self._server.url, self._server.token("mien", self._name, kind="agent"))
+
+    async def join(self) -> None:
+        self._clients.append(LiveKitPerson())
+        await self._clients[-1].join(self._server.url, self._server.token("ada", self._name))
+
+    def say(self, pcm: Pcm) -> None:
+        self._clients[-1].say(pcm)
+
+    def write(self, message: dict[str, Any]) -> None:
+        self._clients[-1].tell_soon(message)
+
+    def told(self) -> list[Message]:
+        return [message for client in self._clients for message in client.messages]
+
+    def heard(self) -> Pcm:
+        return self._clients[-1].heard()
+
+    def pictures(self) -> int:
+        return len(self._clients[-1].pictures)
+
+    async def lose(self) -> None:
+        await self._server.remove("ada", self._name)
+
+    async def leave(self) -> None:
+        await self._clients[-1].leave()
+
+    async def aclose(self) -> None:
+        for client in self._clients:
+            await client.leave()
+
+
+Kind = Callable[[], Person]
+
+
 @asynccontextmanager
-async def visiting(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> AsyncIterator[Person]:
+async def visiting(kind: Kind) -> AsyncIterator[Person]:
     person = kind()
+    session: AgentSession[None] = AgentSession(
+        vad=person.book.ears, turn_handling={"turn_detection": "vad"}, aec_warmup_duration=None
+    )
     try:
+        await person.arrive()
+        await person.room.begin(session, Agent(instructions=""), listen=True)
         await person.join()
         await until(lambda: bool(person.book.sinks) and person.book.pages > 0, "joined, and the page told")
         yield person
     finally:
         await person.aclose()
+        await session.aclose()
         await person.room.aclose()
 
 
-every_room = pytest.mark.parametrize("kind", [MemoryPerson, EmbeddedPerson], ids=["memory", "embedded"])
+ROOMS = [
+    pytest.param(lambda _: MemoryPerson, id="memory"),
+    pytest.param(lambda _: EmbeddedPerson, id="embedded"),
+    pytest.param(
+        lambda request: partial(LiveKitVisitor, request.getfixturevalue("livekit")),
+        id="livekit",
+        marks=pytest.mark.livekit,
+    ),
+]
+
+
+@pytest.fixture(params=ROOMS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    made: Kind = request.param(request)
+    return made
 
 
 def tone(seconds: float, hz: float) -> Pcm:
@@ -176,18 +267,15 @@ async def stream(sink: Sink, sound: Pcm) -> None:
         await asyncio.sleep(0.04)
 
 
-async def listen(microphone: io.AudioInput, seconds: float) -> Pcm:
-    parts = []
-    async for frame in microphone:
-        assert (frame.sample_rate, frame.num_channels) == (16_000, 1)
-        parts.append(np.frombuffer(frame.data, np.int16))
-        if sum(part.size for part in parts) >= seconds * 16_000:
-            break
-    return np.concatenate(parts)
+async def heard_of(person: Person, seconds: float) -> Pcm:
+    """What the session hears from now on."""
+    ears = person.book.ears
+    ears.heard.clear()
+    await until(lambda: ears.sound.size >= seconds * 16_000, f"{seconds} s heard")
+    return ears.sound
 
 
-@every_room
-async def test_pictures_and_sound_reach_the_person(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_pictures_and_sound_reach_the_person(kind: Kind) -> None:
     async with visiting(kind) as person:
         sent: list[int] = []
         person.room.on_sent = lambda tick, at_s: sent.append(tick)
@@ -199,44 +287,40 @@ async def test_pictures_and_sound_reach_the_person(kind: type[MemoryPerson] | ty
         assert sent[-1] >= 38
 
 
-@every_room
-async def test_what_is_cleared_is_not_heard(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_what_is_cleared_is_not_heard(kind: Kind) -> None:
     async with visiting(kind) as person:
         sink = person.book.sinks[0]
         await stream(sink, tone(0.8, 440))
-        unsent = sink.clear(1)
-        assert 0 <= unsent <= 0.06 * SAMPLE_RATE_HZ
-        quiet = Frame(20, 1, Picture(np.full((96, 64), 128, np.uint8)), np.zeros(TICK_SAMPLES, np.int16))
-        for tick in range(20, 40):
-            sink.put(Frame(tick, 1, quiet.picture, quiet.sound))
+        grey = Picture(np.full((96, 64), 128, np.uint8))
+        for tick in range(20, 24):  # more than can have been sent by the next line
+            sink.put(Frame(tick, 0, grey, tone(0.04, 440)))
+        sent_s = 0.96 - sink.clear(1) / SAMPLE_RATE_HZ
+        for tick in range(24, 44):
+            sink.put(Frame(tick, 1, grey, np.zeros(TICK_SAMPLES, np.int16)))
             await asyncio.sleep(0.04)
-        await until(lambda: sink.unsent() == 0, "all sent")
-        await asyncio.sleep(0.2)
+        await until(lambda: sink.unsent() <= TICK_SAMPLES, "all sent")
+        await asyncio.sleep(0.3)
         loud = np.flatnonzero(np.abs(person.heard().astype(int)) > 1000)
-        assert (loud[-1] - loud[0]) / SAMPLE_RATE_HZ <= 0.85
+        # A browser's jitter buffer stretches the beginning by up to 100 ms.
+        assert (loud[-1] - loud[0]) / SAMPLE_RATE_HZ <= sent_s + 0.12
 
 
-@every_room
-async def test_the_microphone_reaches_the_session(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_the_microphone_reaches_the_session(kind: Kind) -> None:
     async with visiting(kind) as person:
         person.say(tone(3, 300))
-        async with asyncio.timeout(8):
-            heard = await listen(person.room.microphone, 2)
+        heard = await heard_of(person, 2)
         assert pitch_hz(heard[-8000:], 16_000) == pytest.approx(300, abs=5)
 
 
-@every_room
-async def test_a_held_microphone_is_silent(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_a_held_microphone_is_silent(kind: Kind) -> None:
     async with visiting(kind) as person:
         person.room.hold_microphone(True)
         person.say(tone(3, 300))
-        async with asyncio.timeout(8):
-            heard = await listen(person.room.microphone, 1)
+        heard = await heard_of(person, 1)
         assert np.abs(heard[-8000:]).max() <= 2
 
 
-@every_room
-async def test_messages_go_both_ways_in_order(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_messages_go_both_ways_in_order(kind: Kind) -> None:
     async with visiting(kind) as person:
         for number in range(20):
             person.write({"type": "chat", "id": str(number), "text": "hello 你好"})
@@ -246,9 +330,8 @@ async def test_messages_go_both_ways_in_order(kind: type[MemoryPerson] | type[Em
         assert [message["id"] for message in person.told()] == list(range(20))
 
 
-@every_room
 async def test_a_person_who_was_cut_off_comes_back_to_the_same_room(
-    kind: type[MemoryPerson] | type[EmbeddedPerson],
+    kind: Kind,
 ) -> None:
     async with visiting(kind) as person:
         await person.lose()
@@ -262,20 +345,19 @@ async def test_a_person_who_was_cut_off_comes_back_to_the_same_room(
         assert person.book.left == 0
 
 
-@every_room
-async def test_leaving_is_told_once(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_leaving_is_told_once(kind: Kind) -> None:
     async with visiting(kind) as person:
         await person.leave()
         await until(lambda: person.book.left == 1, "the leaving is noticed")
     assert person.book.left == 1
 
 
-@every_room
-async def test_closing_ends_the_microphone_and_is_prompt(kind: type[MemoryPerson] | type[EmbeddedPerson]) -> None:
+async def test_closing_is_prompt_and_may_be_repeated(kind: Kind) -> None:
     async with visiting(kind) as person:
         async with asyncio.timeout(2):
             await person.room.aclose()
-        async with asyncio.timeout(1):
-            async for _ in person.room.microphone:
-                pass
+        heard = len(person.book.ears.heard)
+        person.say(tone(1, 300))
+        await asyncio.sleep(0.3)
+        assert len(person.book.ears.heard) <= heard + 2, "what was under way, and no more"
         await person.room.aclose()

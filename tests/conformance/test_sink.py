@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from aiortc.mediastreams import MediaStreamError
+from livekit import rtc
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Picture, Sink, SinkClosed
 from benchmarks.rtmpreader import Reader
 from rooms.canvas import Canvas, Stage
+from rooms.livekit_sink import LiveKitSink
 from rooms.memory import MemorySink
 from rooms.mp4 import Provenance
 from rooms.packets import FADE_SAMPLES
@@ -40,6 +43,9 @@ SILENCE = 0.01
 PACKET_SAMPLES = SAMPLE_RATE_HZ * PACKET_MS // 1000
 EDGE_SAMPLES = 720
 """15 ms: how far a lossy codec smears an edge."""
+MARK: Pcm = np.full(TICK_SAMPLES, 100, np.int16)
+"""Below ``SILENCE``."""
+MARK_LUMA = 10
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,49 @@ async def open_memory(folder: Path) -> Opened:
     return Opened(sink, sent)
 
 
+async def open_livekit(folder: Path) -> Opened:
+    """The two sources of a LiveKit publication, as livekit's encoders get them; no server is needed for that."""
+    sink = LiveKitSink(WIDTH, HEIGHT)
+    sound: list[npt.NDArray[np.int16]] = []
+    pictures: list[tuple[int, float]] = []
+    hearing = rtc.AudioStream.from_track(
+        track=rtc.LocalAudioTrack.create_audio_track("voice", sink.sound), sample_rate=SAMPLE_RATE_HZ, num_channels=1
+    )
+    seeing = rtc.VideoStream(rtc.LocalVideoTrack.create_video_track("face", sink.picture))
+
+    async def hear() -> None:
+        async for event in hearing:
+            sound.append(np.frombuffer(event.frame.data, np.int16))
+
+    async def see() -> None:
+        async for event in seeing:
+            luma = np.frombuffer(event.frame.convert(rtc.VideoBufferType.I420).data, np.uint8)[: WIDTH * HEIGHT]
+            pictures.append((event.timestamp_us, float(luma.mean())))
+
+    watching = [asyncio.create_task(hear()), asyncio.create_task(see())]
+    # The sources never stand still, so a frame of our own marks where the time line begins.
+    sink.put(Frame(0, 0, Picture(np.full((HEIGHT * 3 // 2, WIDTH), MARK_LUMA, np.uint8)), MARK))
+    await asyncio.sleep(TICK_MS / 1000)
+
+    async def sent() -> Sent:
+        await asyncio.sleep(0.1)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+        await hearing.aclose()
+        await seeing.aclose()
+        line = np.concatenate(sound)
+        begins = int(np.flatnonzero(line)[0]) + TICK_SAMPLES
+        marks = [place for place, (_, luma) in enumerate(pictures) if round(luma) == MARK_LUMA]
+        shown, tick = [], -1
+        for (last_us, _), (at_us, luma) in itertools.pairwise(pictures[marks[0] :]):
+            tick += round((at_us - last_us) / (TICK_MS * 1000))
+            shown.append((tick, luma))
+        return Sent((line[begins:] / 32768).astype(np.float32), shown)
+
+    return Opened(sink, sent)
+
+
 def _pts(frame: av.Packet[Any] | av.VideoFrame) -> int:
     assert frame.pts is not None
     return frame.pts
@@ -144,6 +193,7 @@ def _pts(frame: av.Packet[Any] | av.VideoFrame) -> int:
 SINKS = [
     pytest.param(open_memory, id="memory"),
     pytest.param(open_peer, id="webrtc"),
+    pytest.param(open_livekit, id="livekit"),
     pytest.param(lambda folder: open_recording(folder, fragmented=False), id="recording"),
     pytest.param(lambda folder: open_recording(folder, fragmented=True), id="recording-fragmented"),
     pytest.param(open_stream, id="stream"),

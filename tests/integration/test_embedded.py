@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
+from aiortc import RTCRtpSender
 
-from avatar.frames import Sink
+from avatar.frames import TICK_SAMPLES, Frame, Picture, Sink
 from rooms.embedded import EmbeddedRoom
 from rooms.peer import PeerError, offer_media_on
 from rooms.room import Message
+from rooms.tracks import PeerSink
 from tests.doubles.page import Page, until
 
 pytestmark = pytest.mark.loopback
@@ -34,6 +37,8 @@ class Diary:
 
     def on_lost(self, sink: Sink) -> None:
         self.entries.append(("lost", sink))
+
+    def on_watched(self, watched: bool) -> None: ...
 
     def on_page(self) -> None: ...
 
@@ -111,6 +116,39 @@ async def test_a_peer_that_never_joined_is_never_lost() -> None:
         await visit.miss_the_answer()
         await visit.join()
         assert visit.diary.words == ["joined", "lost", "joined"]
+
+
+def report(sender: RTCRtpSender) -> tuple[float, int]:
+    """What a sender's next report would say: (NTP in seconds, RTP timestamp)."""
+    ntp, rtp = (getattr(sender, f"_RTCRtpSender__{clock}_timestamp") for clock in ("ntp", "rtp"))
+    return ntp / 2**32, rtp
+
+
+async def test_reports_place_sound_and_picture_on_one_time_line() -> None:
+    """However long a picture took to encode: the wall clock of a report is that of the media time, for both."""
+    async with visited() as visit:
+        await visit.join()
+        [(_, sink)] = visit.diary.entries
+        assert isinstance(sink, PeerSink)
+        assert visit.room._peer is not None
+        sound, picture = visit.room._peer._connection.getSenders()
+        seen: list[tuple[tuple[float, int], tuple[float, int]]] = []
+        noise = np.random.default_rng(0)
+        for tick in range(12):
+            planes = noise.integers(16, 235, (768, 512), dtype=np.uint8)
+            sink.put(Frame(tick, 0, Picture(planes), np.zeros(TICK_SAMPLES, np.int16)))
+            await asyncio.sleep(0.04)
+            seen.append((report(sound), report(picture)))
+        (first_sound, first_picture), *later = seen[2:]
+        for at_sound, at_picture in later:
+            assert at_sound[0] - first_sound[0] == pytest.approx(
+                (at_sound[1] - first_sound[1]) % 2**32 / 48_000, abs=1e-5
+            )
+            passed = (at_picture[1] - first_picture[1]) % 2**32 / 90_000
+            assert at_picture[0] - first_picture[0] == pytest.approx(passed, abs=1e-5)
+            # The last packet of a tick begins 20 ms after its picture.
+            ticks_apart = (at_sound[0] - at_picture[0]) / 0.02
+            assert ticks_apart == pytest.approx(round(ticks_apart), abs=1e-3)
 
 
 async def test_a_room_that_nobody_joined_closes_without_a_loss() -> None:

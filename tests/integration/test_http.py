@@ -146,3 +146,45 @@ async def test_an_address_in_use_is_named() -> None:
         app = make_app(Service(lambda _: {}, _offer, dict, bytes, bytes), OPEN)
         with pytest.raises(MienError, match=f"127.0.0.1:{port}"):
             await serve(app, "127.0.0.1", port)
+
+
+async def test_tokens_are_issued_where_there_are_any_and_guarded() -> None:
+    def token(request: Mapping[str, Any]) -> dict[str, str]:
+        if "room_name" in request:
+            raise Refusal(400, "bad_request", "not that room")
+        return {"participant_token": "t"}
+
+    service = Service(
+        config=lambda authorized: {},
+        offer=None,
+        health=dict,
+        metrics=lambda: b"",
+        poster=lambda: b"",
+        token=token,
+        connects_to=("wss://livekit.example",),
+    )
+    runner, url = await serve(make_app(service, CLOSED), "127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as client:
+            async with client.post(f"{url}api/token") as response:
+                await refused(response, 401, "unauthorized")
+            client.headers["Authorization"] = f"Bearer {TOKEN}"
+            async with client.post(f"{url}api/token") as response:
+                assert response.status == 201
+                assert await response.json() == {"participant_token": "t"}
+                assert response.headers["Cache-Control"] == "no-store"
+            async with client.post(f"{url}api/token", json={"room_name": "x"}) as response:
+                await refused(response, 400, "bad_request")
+            async with client.post(f"{url}api/token", data=b"[") as response:
+                await refused(response, 400, "bad_request")
+            async with client.post(f"{url}api/offer", json={}) as response:
+                await refused(response, 404, "not_found")
+            async with client.get(url) as response:
+                assert "connect-src 'self' wss://livekit.example;" in response.headers["Content-Security-Policy"]
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_embedded_server_has_no_tokens() -> None:
+    async with server(OPEN) as (client, url), client.post(f"{url}/api/token", json={}) as response:
+        await refused(response, 404, "not_found")

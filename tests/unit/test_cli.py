@@ -36,9 +36,12 @@ def test_help_names_every_command() -> None:
     assert told.returncode == 0
     assert re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE) == [
         "talk",
+        "agent",
+        "page",
         "stream",
         "render",
         "say",
+        "prepare",
         "lips",
         "doctor",
         "licenses",
@@ -48,8 +51,11 @@ def test_help_names_every_command() -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("talk", "--host --port --persona --renderer --no-open --tls-cert --tls-key --size --verbose"),
-        ("render", "SPEECH -o --persona --renderer --size"),
+        ("talk", "--host --port --persona --renderer --portrait --no-open --tls-cert --tls-key --size --verbose"),
+        ("agent", "start dev --persona --renderer --portrait --size --verbose"),
+        ("page", "--host --port --persona --renderer --portrait --size --verbose"),
+        ("render", "SPEECH -o --persona --renderer --portrait --size"),
+        ("prepare", "PHOTO -o --consent --force"),
         ("say", "TEXT -o --persona --renderer --voice --size"),
     ],
 )
@@ -94,6 +100,9 @@ def test_what_it_does_not_understand_is_refused_with_the_usage(arguments: list[s
         (["say", "hello", "-o", "x.mp4", "--size", "7"], {}, "MIEN_SIZE_PX=7"),
         (["talk", "--host", "0.0.0.0"], {}, "set MIEN_TOKEN"),
         (["talk", "--tls-cert", "c.pem"], {}, "belong together"),
+        (["agent", "start"], {}, "LiveKit needs LIVEKIT_URL and LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),
+        (["page"], {"LIVEKIT_URL": "ws://127.0.0.1:1"}, "LiveKit needs LIVEKIT_API_KEY and LIVEKIT_API_SECRET"),
+        (["agent", "dev"], {"LIVEKIT_URL": "livekit.example.org"}, "must start with ws:// or wss://"),
         (["render", "missing.wav", "-o", "x.mp4"], {}, "cannot read missing.wav as sound: No such file"),
         (["say", "hello", "-o", "x.mp4", "--persona", "nobody"], {}, "no persona 'nobody'"),
     ],

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from avatar.portrait_image import LARGEST_FILE_BYTES
 from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import RendererError
-from avatar.static import LARGEST_FILE_BYTES, StaticRenderer, still_from_image, still_from_puppet
+from avatar.static import StaticRenderer, still_from_image, still_from_puppet
 
 pytestmark = pytest.mark.unit
 
@@ -48,11 +49,11 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with heavy.open("wb") as file:
         file.truncate(LARGEST_FILE_BYTES + 1)
     for file_path, says in (
-        (tmp_path / "none.png", "cannot be read"),
+        (tmp_path / "none.png", "not a file"),
         (text, "no PNG or JPEG"),
         (torn, "damaged"),
-        (huge, "60000 x 60000"),
-        (heavy, "below 20 MiB"),
+        (huge, "at most 16384 px"),
+        (heavy, "larger than 40 MiB"),
     ):
         with pytest.raises(RendererError, match=says):
             still_from_image(file_path, 256)

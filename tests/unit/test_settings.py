@@ -56,6 +56,7 @@ def test_every_variable_reaches_its_setting() -> None:
         "AVATAR_BACKEND": "puppet",
         "MIEN_SIZE_PX": "256",
         "MIEN_PERSONA": "p",
+        "MIEN_PORTRAIT": "/portraits/ada",
         "MIEN_HOST": "0.0.0.0",
         "MIEN_PORT": "9000",
         "MIEN_TOKEN": "secret",
@@ -65,6 +66,16 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_MAX_SESSIONS": "9",
         "MIEN_ICE_SERVERS": '[{"urls": "stun:stun.example:3478"}]',
         "MIEN_ICE_ADDRESSES": "192.0.2.1,192.0.2.2",
+        "LIVEKIT_URL": "wss://livekit.example",
+        "LIVEKIT_API_KEY": "key",
+        "LIVEKIT_API_SECRET": "secret",
+        "MIEN_LIVEKIT_PUBLIC_URL": "wss://rooms.example",
+        "MIEN_AGENT_NAME": "guide",
+        "MIEN_AGENT_HOST": "0.0.0.0",
+        "MIEN_AGENT_PORT": "9001",
+        "MIEN_AGENT_METRICS_PORT": "9002",
+        "MIEN_ADMISSION": "stated",
+        "MIEN_DRAIN_S": "5",
         "RTMP_URL": "rtmp://a.example/live/k, rtmps://b.example/live/l",
         "RTMP_RESOLUTION": "720x1280",
         "RTMP_FPS": "30",
@@ -152,6 +163,7 @@ def test_several_wrong_values_are_all_told() -> None:
     [
         {"OPENAI_API_KEY": "sk-very-secret", "MIEN_PORT": "x"},
         {"MIEN_TOKEN": "sk-very-secret", "MIEN_TLS_CERT": "c.pem"},
+        {"LIVEKIT_API_SECRET": "sk-very-secret", "LIVEKIT_URL": "livekit.example"},
         {"MIEN_ICE_SERVERS": '{"urls": "turn:t", "credential": "sk-very-secret"}'},
         {"MIEN_ICE_SERVERS": '["sk-very-secret"]'},
     ],
@@ -163,7 +175,8 @@ def test_no_error_quotes_a_secret(environ: dict[str, str]) -> None:
 
 
 def test_no_print_of_the_settings_shows_a_secret() -> None:
-    settings = load_settings({"OPENAI_API_KEY": "sk-very-secret", "MIEN_TOKEN": "sk-very-secret"})
+    names = ("OPENAI_API_KEY", "MIEN_TOKEN", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+    settings = load_settings(dict.fromkeys(names, "sk-very-secret"))
     assert "sk-very-secret" not in repr(settings) + str(settings) + settings.model_dump_json()
 
 

@@ -81,7 +81,8 @@ def test_client_speaks_the_whole_protocol() -> None:
     sent = set(re.findall(r"type: '(\w+)'", client + peer)) - {"offer", "answer"}
     understood = set(re.findall(r"case '(\w+)':", client.split("  #onMessage(", 1)[1].split("\n  }\n", 1)[0]))
     assert sent == protocol("Page → server")
-    assert understood | {"pong"} == protocol("Server → page")
+    assert understood | {"pong", "hush"} == protocol("Server → page")
+    assert all(f"message.type {test} '{type_}'" in peer for test, type_ in (("!==", "pong"), ("===", "hush")))
 
 
 def test_no_event_of_the_interface_is_left_out() -> None:

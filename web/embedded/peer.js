@@ -2,6 +2,8 @@
 // and picture, messages of the data channel `mien`, and one `lost` when the path is gone. It knows neither HTTP nor
 // sessions: `embedded-client.js` makes a new peer where this one ends.
 
+import { Hush } from './hush.js';
+
 /** @typedef {import('../client.js').Tried} Tried */
 
 const GATHER_MS = 2000;
@@ -11,7 +13,15 @@ const CONNECT_AFTER_ANSWER_MS = 6000;
 /** `disconnected` often heals by itself. */
 const HEAL_MS = 1200;
 const PING_EVERY_MS = 1000;
-const SILENCE_MS = 3000;
+const SILENCE_MS = 2400;
+/**
+ * Where browsers let sound and picture find their own depth, they begin apart (the sound 50 to 100 ms late, in Chromium) and
+ * come together over half a minute. The picture's is deeper by what showing it takes less than playing the sound does.
+ * @type {Record<string, number>}
+ */
+const BUFFER_MS = { audio: 60, video: 80 };
+/** Smaller changes of the jitter buffer's depth are not worth a message. */
+const TOLD_MS = 5;
 
 /** No path to the server was found; `tried` says where one was looked for. */
 export class NoRoute extends Error {
@@ -43,6 +53,9 @@ export class Peer {
   #received = 0;
   #watch = 0;
   #heal = 0;
+  /** @type {Hush | null} */
+  #hush = null;
+  #bufferedMs = 0;
 
   /**
    * @param {RTCIceServer[]} iceServers
@@ -62,6 +75,8 @@ export class Peer {
     this.#channel.addEventListener('close', () => this.#lost());
     this.#pc.addEventListener('track', (event) => {
       this.stream.addTrack(event.track);
+      if ('jitterBufferTarget' in event.receiver) event.receiver.jitterBufferTarget = BUFFER_MS[event.track.kind];
+      if (event.track.kind === 'audio') this.#hush = new Hush(event.receiver);
       if (this.stream.getTracks().length === 2) handlers.media(this.stream);
     });
     this.#pc.addEventListener('iceconnectionstatechange', () => this.#onIceState());
@@ -138,6 +153,7 @@ export class Peer {
   close(lingerMs = 0) {
     this.#closed = true;
     this.#stopWatch();
+    this.#hush?.end();
     if (lingerMs) setTimeout(() => this.#pc.close(), lingerMs);
     else this.#pc.close();
   }
@@ -199,7 +215,9 @@ export class Peer {
     if (this.#closed) return;
     this.#heardMs = performance.now();
     const message = JSON.parse(data);
-    if (message.type !== 'pong') this.#handlers.message(message);
+    if (message.type === 'hush') this.#hush?.begin(message.until_rtp);
+    else if (message.type !== 'pong') this.#handlers.message(message);
+    this.#hush?.look();
   }
 
   #onIceState() {
@@ -210,7 +228,7 @@ export class Peer {
     if (state === 'disconnected') this.#heal = setTimeout(() => this.#lost(), HEAL_MS);
   }
 
-  /** ICE needs many seconds to notice a peer that fell silent; a ping a second notices in three. */
+  /** ICE needs many seconds to notice a peer that fell silent; a ping a second notices in two to three. */
   #startWatch() {
     this.#heardMs = this.#tickMs = performance.now();
     this.#watch = setInterval(() => void this.#tick(), PING_EVERY_MS);
@@ -228,10 +246,19 @@ export class Peer {
     this.#tickMs = nowMs;
     if (lateMs > PING_EVERY_MS) this.#heardMs = nowMs; // the page itself slept: silence says nothing about the server
     this.send({ type: 'ping', t: Math.round(nowMs) });
+    void this.#tellBuffered();
     const silent = nowMs - this.#heardMs > SILENCE_MS;
     const received = silent ? await this.#packetsReceived() : this.#received;
     if (silent && received === this.#received) this.#lost();
     this.#received = received; // sound that still flows keeps the connection, however late the channel is
+  }
+
+  /** The server counts what waits here as not heard. */
+  async #tellBuffered() {
+    const ms = await this.#hush?.bufferedMs();
+    if (ms == null || Math.abs(ms - this.#bufferedMs) < TOLD_MS) return;
+    this.#bufferedMs = ms;
+    this.send({ type: 'buffer', sound_ms: Math.round(ms) });
   }
 
   /** @returns {Promise<number>} */

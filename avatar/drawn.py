@@ -1,0 +1,141 @@
+"""Whatever is drawn from a pose and a mouth, behind the renderer contract: pushes and requests in, pictures out.
+
+The loop's side knows when a picture's audio is there; the thread's side owns the speech, the listener and the drawing,
+and works off one queue in order. Each conversation has its own thread: conversations may live on different event loops,
+one that closes takes its thread along, and none waits in another's queue. Drawing is mostly OpenCV and numpy outside
+the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cv2
+
+from avatar.frames import Pcm, Picture, Planes
+from avatar.puppet import motion
+from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
+from avatar.puppet.motion import Mood, Pose
+from avatar.puppet.mouth import REST, Mouth, MouthTracker, calming, opening, shutting
+from avatar.puppet.speech import Speech
+from avatar.renderer import Expression, RendererError, Shot
+from avatar.waiting import Answer, Waiting
+
+CLOSE_TIMEOUT_S = 2.0
+"""A drawing takes milliseconds; a thread that needs longer to stop is a fault worth reporting."""
+
+
+class Rig(Protocol):
+    """One conversation's figure; called from one thread at a time."""
+
+    def draw(self, pose: Pose, mouth: Mouth) -> Planes:
+        """I420, uint8 [height * 3 // 2, width]: a function of its arguments alone."""
+
+
+class DrawnRenderer:
+    """A figure that speaks any voice on one CPU core.
+
+    Args:
+        name: for health, logs and metrics.
+        rig: draws it; belongs to this renderer from now on.
+        seed: which of many idle motions; equal seeds give equal pictures.
+        new_tracker: makes the listener of one segment, with a lookahead of `LOOKAHEAD_MS`.
+    """
+
+    lookahead_ms = float(LOOKAHEAD_MS)
+    lead_ticks = 2
+    start_ticks = 0
+    start_grace_ms = 120
+
+    def __init__(
+        self, name: str, rig: Rig, seed: int = 0, new_tracker: Callable[[], MouthTracker] = TrainedTracker
+    ) -> None:
+        cv2.setNumThreads(1)  # OpenCV's own pool would spread one small drawing over every core of the machine
+        self.name = name
+        self._rig = rig
+        self.still = Picture(self._rig.draw(motion.AT_REST, REST))
+        self.width, self.height = self.still.width, self.still.height
+        self._seed = seed
+        self._speech = Speech(new_tracker)
+        self._waiting = Waiting(self.lookahead_ms)
+        self._moods = motion.Moods()
+        self._stopped: asyncio.Future[None] | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def push(self, segment: int, pcm: Pcm) -> None:
+        if self._waiting.push(segment, len(pcm)):
+            own = pcm.copy()
+            self._jobs.put(lambda: self._speech.push(segment, own))
+            self._waiting.serve()
+
+    def end(self, segment: int) -> None:
+        if self._waiting.end(segment):
+            self._jobs.put(lambda: self._speech.end(segment))
+            self._waiting.serve()
+
+    def clear(self, generation: int) -> None:
+        self._waiting.clear()
+        self._jobs.put(self._speech.clear)
+
+    def express(self, expression: Expression, tick: int) -> None:
+        self._moods.express(expression, tick)
+
+    def request(self, shot: Shot) -> Answer:
+        mood = self._moods.at(shot.tick)
+        return self._waiting.request(shot, lambda answer: self._jobs.put(lambda: self._draw(shot, mood, answer)))
+
+    async def aclose(self) -> None:
+        if self._stopped is None:
+            self._waiting.close()
+            self._stopped = asyncio.get_running_loop().create_future()
+            self._jobs.put(None)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._stopped), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            raise RendererError(
+                f"the {self.name}'s thread did not stop in {CLOSE_TIMEOUT_S} s: report this fault"
+            ) from None
+        self._thread.join()
+
+    def _work(self) -> None:
+        """The thread: jobs in order, until None."""
+        while (job := self._jobs.get()) is not None:
+            job()
+        stopped = self._stopped
+        assert stopped is not None
+        _tell(stopped, lambda: stopped.set_result(None))
+
+    def _draw(self, shot: Shot, mood: Mood, answer: Answer) -> None:
+        """On the thread: one picture, or why there is none."""
+        if answer.cancelled():
+            return
+        try:
+            picture = self._picture(shot, mood)
+        except Exception as error:  # whatever went wrong in one picture must not end the thread that draws all others
+            failure = error if isinstance(error, RendererError) else RendererError(f"picture {shot} failed: {error!r}")
+            failure.__cause__ = None if failure is error else error
+            _tell(answer, lambda: None if answer.done() else answer.set_exception(failure))
+        else:
+            _tell(answer, lambda: None if answer.done() else answer.set_result(picture))
+
+    def _picture(self, shot: Shot, mood: Mood) -> Picture:
+        if shot.segment is None:
+            last = self._speech.last_mouth(shot.after)
+            mouth, effort = shutting(last, shot.since), calming(last, shot.since)
+        else:
+            mouth = opening(self._speech.mouth(shot.segment, shot.n), shot.since)
+            effort = mouth.effort
+        return Picture(self._rig.draw(motion.pose(shot.tick, self._seed, mood, effort), mouth))
+
+
+def _tell(future: asyncio.Future[Any], answer: Callable[[], None]) -> None:
+    """Run ``answer`` on the future's loop; a loop that is closed has nobody left who waits."""
+    with contextlib.suppress(RuntimeError):
+        future.get_loop().call_soon_threadsafe(answer)
