@@ -69,11 +69,12 @@ class LiveKitRoom:
         self._room = room
         self._sink = LiveKitSink(width, height)
         self._picture_bps = round(width * height * BITS_PER_PIXEL * FPS)
-        self._sink.watched = False
+        self._sink.watched = self._sink.known = False
         self._messages = LiveKitMessages(room, self._message)
         self._microphone: _Microphone | None = None
         self._session: AgentSession[None] | None = None
-        self._sound: rtc.LocalTrackPublication | None = None
+        self._heard: asyncio.Task[None] | None = None
+        """Done when somebody has subscribed to the voice."""
         self._person: str | None = None
         """The identity of who the avatar talks with."""
         self._greeted = False
@@ -173,15 +174,17 @@ class LiveKitRoom:
             video_encoding=rtc.VideoEncoding(max_bitrate=self._picture_bps, max_framerate=FPS),
         )
         try:
-            self._sound = await local.publish_track(sound, sound_options)
+            sounding = await local.publish_track(sound, sound_options)
             published = await local.publish_track(picture, picture_options)
         except Exception as error:  # livekit raises errors of several kinds, and a bare one
             raise RoomError(f"the avatar's tracks cannot be published: {error}") from error
+        self._heard = self._task(sounding.wait_for_subscription())
         self._task(self._watch(picture, published))
 
     async def _watch(self, picture: rtc.LocalVideoTrack, published: rtc.LocalTrackPublication) -> None:
         """Find out whether anybody takes the picture. There is an event for the first subscriber only."""
         await published.wait_for_subscription()
+        self._sink.known = True
         while True:
             watched = await _encoded(picture)
             if watched != self._sink.watched:
@@ -213,11 +216,10 @@ class LiveKitRoom:
 
     async def _join(self, identity: str) -> None:
         """Speak once somebody can hear it."""
-        assert self._sound is not None, "it is published before anybody is met"
-        try:
-            async with asyncio.timeout(LISTEN_S):
-                await self._sound.wait_for_subscription()
-        except TimeoutError:
+        assert self._heard is not None, "it is published before anybody is met"
+        # Not by cancelling: livekit has one future for this, for good.
+        await asyncio.wait([self._heard], timeout=LISTEN_S)
+        if not self._heard.done():
             logger.info("%s does not take the voice; it speaks all the same", identity)
         if self._person == identity and not self._joined and not self._left:
             self._joined = True
@@ -298,10 +300,11 @@ class LiveKitRoom:
         else:
             self._presence.on_message(message)
 
-    def _task(self, work: Coroutine[object, object, None]) -> None:
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Microphone(io.AudioInput):
