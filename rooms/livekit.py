@@ -28,6 +28,9 @@ STREAM = "mien"
 """Both tracks carry it, so that receivers keep them in step."""
 LINGER_S = 30.0
 """How long the room waits for a person who was cut off."""
+GRACE_S = 2.0
+"""How long it waits for one who went: a page that was reloaded is back by then, and who comes as another goes is told of
+late, because LiveKit's server gathers such news for a second."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
 WATCH_S = 1.0
@@ -240,10 +243,7 @@ class LiveKitRoom:
         self._look_around()
         if self._person is not None or self._left:
             return
-        if participant.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS:
-            self._leave()
-        else:
-            self._wait()
+        self._wait(GRACE_S if participant.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS else LINGER_S)
 
     def _published(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._person and publication.kind == rtc.TrackKind.KIND_AUDIO:
@@ -256,10 +256,10 @@ class LiveKitRoom:
             self._joined = False
             self._presence.on_lost(self._sink)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        self._waiting = asyncio.get_running_loop().call_later(LINGER_S, self._leave)
+        self._waiting = asyncio.get_running_loop().call_later(seconds, self._leave)
 
     def _leave(self) -> None:
         if not self._left:
@@ -276,7 +276,7 @@ class LiveKitRoom:
         logger.info("reconnected to LiveKit")
         self._look_around()
         if self._person is None:
-            self._wait()
+            self._wait(LINGER_S)
 
     def _disconnected(self, reason: object) -> None:
         self._lose()
