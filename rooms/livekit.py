@@ -29,8 +29,8 @@ STREAM = "mien"
 LINGER_S = 30.0
 """How long the room waits for a person who was cut off."""
 GRACE_S = 2.0
-"""How long it waits for one who went: a page that was reloaded is back by then, and who comes as another goes is told of
-late, because LiveKit's server gathers such news for a second."""
+"""How long it waits for one who went: a page that was reloaded is back by then, and who comes as another goes is told
+of late, because LiveKit's server gathers such news for a second."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
 WATCH_S = 1.0
