@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (render, say):
         command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
     for command in (talk, render, say):
-        command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
+        command.add_argument(
+            "--persona", help="who it is: a shipped persona's name or a folder, and a look (mien, mien:evening)"
+        )
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
 

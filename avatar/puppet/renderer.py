@@ -19,10 +19,11 @@ import cv2
 
 from avatar.frames import Pcm, Picture
 from avatar.puppet import motion
+from avatar.puppet.acting import Actor
 from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
 from avatar.puppet.look import Look
 from avatar.puppet.motion import Mood
-from avatar.puppet.mouth import REST, MouthTracker, calming, opening, shutting
+from avatar.puppet.mouth import REST, MouthTracker
 from avatar.puppet.rig import Rig
 from avatar.puppet.speech import Speech
 from avatar.renderer import Expression, RendererError, Shot
@@ -66,8 +67,8 @@ class PuppetRenderer:
         self._rig = Rig(Look.parse(look), size_px)
         self.still = Picture(self._rig.draw(motion.AT_REST, REST))
         self.width = self.height = size_px
-        self._seed = seed
         self._speech = Speech(new_tracker)
+        self._actor = Actor(self._speech, seed)
         self._waiting = Waiting(self.lookahead_ms)
         self._moods = motion.Moods()
         self._stopped: asyncio.Future[None] | None = None
@@ -130,13 +131,7 @@ class PuppetRenderer:
             _tell(answer, lambda: None if answer.done() else answer.set_result(picture))
 
     def _picture(self, shot: Shot, mood: Mood) -> Picture:
-        if shot.segment is None:
-            last = self._speech.last_mouth(shot.after)
-            mouth, effort = shutting(last, shot.since), calming(last, shot.since)
-        else:
-            mouth = opening(self._speech.mouth(shot.segment, shot.n), shot.since)
-            effort = mouth.effort
-        return Picture(self._rig.draw(motion.pose(shot.tick, self._seed, mood, effort), mouth))
+        return Picture(self._rig.draw(*self._actor.play(shot, mood)))
 
 
 def _tell(future: asyncio.Future[Any], answer: Callable[[], None]) -> None:
