@@ -26,7 +26,7 @@ LIP_UPPER, LIP_LOWER = 0.0145, 0.0195
 GAPE = 0.05
 """How far the lips part at full jaw."""
 CHIN_Y = 0.692
-CHIN_DROP = 0.028
+CHIN_DROP = 0.024
 """How far the chin sinks at full jaw."""
 JAW_FROM_Y, JAW_TO_Y, NECK_END_Y = MOUTH_Y - 0.004, CHIN_Y - 0.004, 0.815
 """The jaw carries nothing above the first, all at the second, and nothing again below the third."""

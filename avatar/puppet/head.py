@@ -75,8 +75,8 @@ def neck(canvas: Canvas, look: Look) -> None:
     thrown = symmetrical(curve([(0.5, 0.60), (0.645, 0.6), (0.622, 0.69), (0.57, 0.758), (0.5, 0.782)], closed=False))
     soft, sharp = canvas.fill(shifted(thrown, 0.014, 0.002), 0.010), canvas.fill(shifted(thrown, 0.012, -0.008), 0.004)
     canvas.shade(skin * soft, tone.shadow, 0.62)
-    canvas.shade(skin * sharp, mix(tone.shadow, tone.cool, 0.5), 0.55)
-    canvas.shade(skin * canvas.fill(shifted(thrown, 0.010, -0.045), 0.012), tone.deep, 0.45)
+    canvas.shade(skin * sharp, mix(tone.shadow, tone.cool, 0.5), 0.36)
+    canvas.shade(skin * canvas.fill(shifted(thrown, 0.010, -0.045), 0.012), tone.deep, 0.22)
     for side, strength in ((-1, 1.0), (1, 0.6)):
         cord = curve([(0.560, 0.73), (0.548, 0.78), (0.515, 0.838)], closed=False)
         bone = curve([(0.516, 0.846), (0.56, 0.834), (0.62, 0.836), (0.71, 0.858)], closed=False)

@@ -18,7 +18,7 @@ from avatar.puppet.eyes import canvas_on
 from avatar.puppet.planes import Window, chroma_of, halved_mask, luma_of
 
 DEEP: Rgb = (0.22, 0.055, 0.070)
-TONGUE: Rgb = (0.86, 0.47, 0.44)
+TONGUE: Rgb = (0.92, 0.56, 0.51)
 ENAMEL: Rgb = (0.965, 0.945, 0.915)
 FARTHEST = 0.12
 """How far anything is ever moved from where it is painted."""
