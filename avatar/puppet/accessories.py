@@ -6,6 +6,7 @@ import numpy as np
 
 from avatar.puppet import anatomy as at
 from avatar.puppet.brush import Canvas, curve, mirrored, mix, rgb, scaled, shifted
+from avatar.puppet.hairstyles import STYLES
 from avatar.puppet.head import Complexion
 from avatar.puppet.look import Look
 
@@ -58,13 +59,14 @@ def glasses(canvas: Canvas, front: Canvas, look: Look) -> None:
     )
     y = at.EYE_Y + 0.006
     bridge = curve([(0.5 - 0.0165, y - 0.010), (0.5, y - 0.017), (0.5 + 0.0165, y - 0.010)], closed=False)
+    arm_end = 0.176 if STYLES[look.hair_style].ears else 0.162  # before the ear, or under the hair
     for target in (canvas, front):
         for side in (-1, 1):
             ring = shifted(rim, 0.5 + side * (at.EYE_X + 0.002), y)
             shadow = canvas.stroke(shifted(ring, 0.003, 0.006), [0.005, 0.005], 0.004)
             if target is canvas:
                 target.shade(shadow, tone.shadow, 0.5)
-            arm = np.array([(0.5 + side * (at.EYE_X + rx), y - 0.012), (0.5 + side * 0.176, y - 0.018)])
+            arm = np.array([(0.5 + side * (at.EYE_X + rx), y - 0.012), (0.5 + side * arm_end, y - 0.018)])
             for line, width in ((ring, 0.0070), (arm, 0.0070)):
                 stroke = canvas.stroke(line, [width, width])
                 target.paint(stroke, frame)

@@ -169,7 +169,8 @@ class Lips:
         v += np.clip((rows - lower) / np.maximum(bottom - lower, 0.5), 0.0, 1.0)
         v *= np.float32(TEXTURE_V / 2)
         v -= np.float32(0.5)
-        u = np.broadcast_to((lips.u + 1.0) * np.float32(TEXTURE_U / 2) - np.float32(0.5), v.shape)
+        u = np.empty_like(v)
+        u[:] = (lips.u + 1.0) * np.float32(TEXTURE_U / 2) - np.float32(0.5)
         luma = self._skin_luma[band] * self._corner_shadow(lips, rows)
         _lay(luma, _looked_up(self._texture[0], u, v), cover)
         # U beside V, so that both are one array
@@ -207,10 +208,12 @@ class Lips:
 
     def _hole(self, upper: Floats, lower: Floats, lips: Outline, band: slice) -> slice:
         """The rows of the window in which anything shows between the lips, even."""
-        inside = np.abs(lips.u) < 1.04
+        reach = 1.04 * lips.half_width
+        first, last = ((lips.middle_x + way * reach) * self.window.side - self.window.x for way in (-1.0, 1.0))
+        inside = slice(max(0, int(first)), int(last) + 1)
         top, bottom = float(upper[inside].min()) - self.window.y - 4.0, float(lower[inside].max()) - self.window.y + 4.0
-        first, last = max(band.start, int(top) // 2 * 2), min(band.stop, -(-int(bottom) // 2) * 2)
-        return slice(first, max(last, first + 2))
+        start, stop = max(band.start, int(top) // 2 * 2), min(band.stop, -(-int(bottom) // 2) * 2)
+        return slice(start, max(stop, start + 2))
 
     def _corner_shadow(self, lips: Outline, rows: Floats) -> Floats:
         """Dimples at the corners: a factor for the skin around them."""

@@ -119,8 +119,7 @@ def pose(tick: int, seed: int, mood: Mood, effort: float, stress: float = 0.0, b
         stress: how much of a beat it gives to a stressed syllable, 0 to 1: brows up, head down.
         blink: how far its speech shuts the lids, 0 to 1.
     """
-    worn = [sum(w * v for w, v in zip(mood, values, strict=True)) for values in zip(*_MOOD_VALUES, strict=True)]
-    base = Pose(*worn)
+    base = _blended(mood)
     idle, listening, thinking, _, amused = mood
     t = tick / 25.0
 
@@ -160,6 +159,12 @@ def _phases(seed: int, name: int) -> tuple[float, float, float]:
     """Where a sway's three waves begin."""
     a, b, c = (math.tau * chance(seed, name, k) for k in range(3))
     return a, b, c
+
+
+@functools.lru_cache(maxsize=16)
+def _blended(mood: Mood) -> Pose:
+    """What the expressions worn add up to. They seldom change."""
+    return Pose(*(sum(w * v for w, v in zip(mood, values, strict=True)) for values in zip(*_MOOD_VALUES, strict=True)))
 
 
 _MOOD_VALUES = [astuple(value) for value in MOODS.values()]

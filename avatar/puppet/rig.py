@@ -20,7 +20,7 @@ from avatar.puppet.planes import Bytes
 from avatar.renderer import RendererError
 
 SMALLEST_PX, LARGEST_PX = 256, 1024
-SHOULDERS_FROM = 0.75
+SHOULDERS_FROM = 0.80
 """Above this height only the head's columns move; below it the whole width does."""
 SWAY, TILT = 0.045, 0.115
 """How far any pose carries the head sideways, and by how many radians it tilts it."""
