@@ -77,7 +77,7 @@ class AvatarSettings(_Section):
     backend: Literal["auto", "puppet", "musetalk", "static"] = "auto"
     size_px: Annotated[int, Field(ge=256, le=1024, multiple_of=16)] = 512
     persona: str = "mien"
-    """A shipped persona's name or the path of a persona folder."""
+    """A shipped persona's name or the path of a persona folder; after a colon one of its looks."""
     portrait: Path | None = None
     """A folder that `mien prepare` made; it takes the place of the persona's own look."""
 

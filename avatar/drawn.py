@@ -19,9 +19,10 @@ import cv2
 
 from avatar.frames import Pcm, Picture, Planes
 from avatar.puppet import motion
+from avatar.puppet.acting import Actor
 from avatar.puppet.ear import LOOKAHEAD_MS, TrainedTracker
 from avatar.puppet.motion import Mood, Pose
-from avatar.puppet.mouth import REST, Mouth, MouthTracker, calming, opening, shutting
+from avatar.puppet.mouth import REST, Mouth, MouthTracker
 from avatar.puppet.speech import Speech
 from avatar.renderer import Expression, RendererError, Shot
 from avatar.waiting import Answer, Waiting
@@ -60,8 +61,8 @@ class DrawnRenderer:
         self._rig = rig
         self.still = Picture(self._rig.draw(motion.AT_REST, REST))
         self.width, self.height = self.still.width, self.still.height
-        self._seed = seed
         self._speech = Speech(new_tracker)
+        self._actor = Actor(self._speech, seed)
         self._waiting = Waiting(self.lookahead_ms)
         self._moods = motion.Moods()
         self._stopped: asyncio.Future[None] | None = None
@@ -126,13 +127,7 @@ class DrawnRenderer:
             _tell(answer, lambda: None if answer.done() else answer.set_result(picture))
 
     def _picture(self, shot: Shot, mood: Mood) -> Picture:
-        if shot.segment is None:
-            last = self._speech.last_mouth(shot.after)
-            mouth, effort = shutting(last, shot.since), calming(last, shot.since)
-        else:
-            mouth = opening(self._speech.mouth(shot.segment, shot.n), shot.since)
-            effort = mouth.effort
-        return Picture(self._rig.draw(motion.pose(shot.tick, self._seed, mood, effort), mouth))
+        return Picture(self._rig.draw(*self._actor.play(shot, mood)))
 
 
 def _tell(future: asyncio.Future[Any], answer: Callable[[], None]) -> None:

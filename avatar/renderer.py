@@ -24,12 +24,13 @@ class RendererError(MienError):
 
 
 class Expression(StrEnum):
-    """What the face does around its speech. The values follow LiveKit's agent states."""
+    """What the face does around its speech. The values follow LiveKit's agent states; `AMUSED` is none of them."""
 
     IDLE = "idle"
     LISTENING = "listening"
     THINKING = "thinking"
     SPEAKING = "speaking"
+    AMUSED = "amused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,50 +6,43 @@ import numpy as np
 
 from avatar.puppet import anatomy as at
 from avatar.puppet.brush import Canvas, curve, mirrored, mix, rgb, scaled, shifted
+from avatar.puppet.hairstyles import STYLES
 from avatar.puppet.head import Complexion
 from avatar.puppet.look import Look
 
 
 def brows(canvas: Canvas, look: Look) -> None:
-    """A soft body and single hairs that lean outwards."""
+    """One clean shape, soft where it begins, with single hairs only at its upper edge and its start."""
     tone = Complexion(look)
-    colour = rgb(look.brows) if look.brows else mix(scaled(rgb(look.hair), 0.72, 0.68, 0.68), (0.12, 0.08, 0.07), 0.25)
+    colour = rgb(look.brows) if look.brows else mix(scaled(rgb(look.hair), 0.66, 0.60, 0.60), (0.12, 0.08, 0.07), 0.25)
     heavy = 0.6 + 0.8 * look.brow_weight
     y = at.BROW_Y
-    spine = curve(
-        [
-            (0.5375, y + 0.0075),
-            (0.556, y + 0.0010),
-            (0.580, y - 0.0055),
-            (0.602, y - 0.0075),
-            (0.622, y + 0.0005),
-            (0.636, y + 0.0105),
-        ],
-        closed=False,
-        per_span=10,
-    )
-    widths = [0.0045 * heavy, 0.0105 * heavy, 0.0125 * heavy, 0.0118 * heavy, 0.0095 * heavy, 0.0058 * heavy, 0.0008]
+    points = [(0.5355, y + 0.0040), (0.556, y - 0.0010), (0.582, y - 0.0060), (0.606, y - 0.0075), (0.628, y - 0.0005),
+              (0.645, y + 0.0105)]  # fmt: skip
+    spine = curve(points, closed=False, per_span=10)
+    widths = [0.0040 * heavy, 0.0112 * heavy, 0.0132 * heavy, 0.0122 * heavy, 0.0092 * heavy, 0.0050 * heavy, 0.0006]
     random = np.random.default_rng(11)
     for side in (1, -1):
         line = spine if side > 0 else mirrored(spine)
-        canvas.shade(canvas.stroke(shifted(line, 0.0, 0.006), widths, 0.006), tone.shadow, 0.35)
-        canvas.paint(canvas.stroke(line, widths, 0.0016), colour, 0.62)
+        canvas.shade(canvas.stroke(shifted(line, 0.002, 0.006), widths, 0.006), tone.shadow, 0.35)
+        start = 0.5 + side * 0.030, 0.5 + side * 0.062
+        body = canvas.stroke(line, widths, 0.0011)
+        canvas.paint(body * (0.55 + 0.45 * canvas.ramp((start[0], y), (start[1], y))), colour, 0.82)
+        canvas.light(canvas.stroke(shifted(line, 0.0, -0.0015), [0.0, 0.003, 0.0], 0.0015) * body, tone.lit, 0.10)
         hairs = []
-        for _ in range(70):
-            place = random.uniform(0.0, 0.97)
+        for _ in range(34):
+            place = abs(random.normal(0.0, 0.33))
+            if place > 0.95:
+                continue
             k = int(place * (len(line) - 2))
             width = float(np.interp(place, np.linspace(0, 1, len(widths)), widths))
-            across = random.uniform(-0.42, 0.42) * width
+            across = random.uniform(-0.35, 0.40) * width
             along = (line[k + 1] - line[k]) / np.linalg.norm(line[k + 1] - line[k])
+            aim = along * (0.40 + 0.9 * place) + np.array([0.0, -1.0 + 0.8 * place])
             root = line[k] + np.array([0.0, -across])
-            lift = np.array([0.0, -1.0]) * (0.95 - 0.9 * place) * (1.0 if across < 0 else 0.6)
-            aim = along * (0.45 + 0.6 * place) + lift
-            aim /= np.linalg.norm(aim)
-            length = 0.0095 * random.uniform(0.6, 1.0) * (1.0 - 0.35 * place)
-            hairs.append(
-                (np.linspace(root, root + aim * length, 5), [0.0012, 0.0014, 0.0003], random.uniform(0.4, 0.95))
-            )
-        canvas.paint(canvas.strands(hairs, 0.0004), scaled(colour, 0.8, 0.8, 0.8), 0.75)
+            course = np.linspace(root, root + aim / np.linalg.norm(aim) * random.uniform(0.006, 0.0095), 5)
+            hairs.append((course, [0.0012, 0.0014, 0.0003], random.uniform(0.3, 0.8)))
+        canvas.paint(canvas.strands(hairs, 0.0004), scaled(colour, 0.85, 0.85, 0.85), 0.6)
 
 
 def glasses(canvas: Canvas, front: Canvas, look: Look) -> None:
@@ -66,14 +59,15 @@ def glasses(canvas: Canvas, front: Canvas, look: Look) -> None:
     )
     y = at.EYE_Y + 0.006
     bridge = curve([(0.5 - 0.0165, y - 0.010), (0.5, y - 0.017), (0.5 + 0.0165, y - 0.010)], closed=False)
+    arm_end = 0.176 if STYLES[look.hair_style].ears else 0.162  # before the ear, or under the hair
     for target in (canvas, front):
         for side in (-1, 1):
             ring = shifted(rim, 0.5 + side * (at.EYE_X + 0.002), y)
             shadow = canvas.stroke(shifted(ring, 0.003, 0.006), [0.005, 0.005], 0.004)
             if target is canvas:
                 target.shade(shadow, tone.shadow, 0.5)
-            arm = np.array([(0.5 + side * (at.EYE_X + rx), y - 0.012), (0.5 + side * 0.168, y - 0.016)])
-            for line, width in ((ring, 0.0062), (arm, 0.0068)):
+            arm = np.array([(0.5 + side * (at.EYE_X + rx), y - 0.012), (0.5 + side * arm_end, y - 0.018)])
+            for line, width in ((ring, 0.0070), (arm, 0.0070)):
                 stroke = canvas.stroke(line, [width, width])
                 target.paint(stroke, frame)
                 edge = canvas.stroke(shifted(line, -0.0008, -0.0016), [0.0014, 0.0014], 0.0006)

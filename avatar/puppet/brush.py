@@ -6,6 +6,7 @@ full alpha is final. It knows nothing of faces. Drawing happens once for a look,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -22,6 +23,8 @@ Line = npt.NDArray[np.float64]
 Points = Sequence[tuple[float, float]] | npt.NDArray[np.float64]
 
 _SHIFT = 4
+SPOT_REACH = 3.6
+"""Beyond so many of its radii a soft spot is nothing (0.0015)."""
 
 
 def as_floats(values: object) -> Floats:
@@ -114,9 +117,7 @@ class Canvas:
 
     def fill(self, outline: Points, blur: float = 0.0) -> Mask:
         """The inside of an outline; ``blur`` is the softness of its edge (a standard deviation, share of the side)."""
-        plane = np.zeros((self.height, self.width), np.uint8)
-        cv2.fillPoly(plane, [self._pixels(outline)], 255, cv2.LINE_AA, _SHIFT)
-        return self.blurred(plane.astype(np.float32) / 255.0, blur)
+        return self._filled([(outline, 1.0)], blur)
 
     def stroke(self, line: Points, widths: Sequence[float], blur: float = 0.0) -> Mask:
         """A brush drawn along a line, its width given at equal steps from start to end."""
@@ -124,19 +125,19 @@ class Canvas:
 
     def strands(self, lines: Sequence[tuple[Points, Sequence[float], float]], blur: float = 0.0) -> Mask:
         """Many strokes at once: (line, widths, strength 0 to 1) each; where they cross, the later one counts."""
-        plane = np.zeros((self.height, self.width), np.uint8)
-        for line, widths, strength in lines:
-            cv2.fillPoly(plane, [self._pixels(ribbon(line, widths))], round(255 * strength), cv2.LINE_AA, _SHIFT)
-        return self.blurred(plane.astype(np.float32) / 255.0, blur)
+        return self._filled([(ribbon(line, widths), strength) for line, widths, strength in lines], blur)
 
     def spot(self, x: float, y: float, rx: float, ry: float | None = None, angle: float = 0.0) -> Mask:
         """A soft round spot: 1 in the middle, 0.6 at (rx, ry), turned by ``angle`` radians."""
         ry = rx if ry is None else ry
-        dx, dy = self.x - np.float32(x), self.y - np.float32(y)
+        mask, reach = self.empty(), SPOT_REACH * max(rx, ry)
+        box = self._box(x - reach, y - reach, x + reach, y + reach)
+        dx, dy = self.x[box] - np.float32(x), self.y[box] - np.float32(y)
         if angle:
             c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
             dx, dy = dx * c + dy * s, dy * c - dx * s
-        return np.exp(-0.5 * ((dx / np.float32(rx)) ** 2 + (dy / np.float32(ry)) ** 2)).astype(np.float32)
+        mask[box] = np.exp(-0.5 * ((dx / np.float32(rx)) ** 2 + (dy / np.float32(ry)) ** 2))
+        return mask
 
     def ramp(self, from_point: tuple[float, float], to_point: tuple[float, float]) -> Mask:
         """From 0 to 1 between two points, smoothly."""
@@ -150,14 +151,15 @@ class Canvas:
         if sigma < 0.3:
             return mask
         shrink = 1
-        while sigma / shrink > 6.0:
+        while sigma / shrink > 4.0:
             shrink *= 2
-        if shrink == 1:
+        height, width = mask.shape
+        if shrink == 1 or min(height, width) < 8 * shrink:
             return as_floats(cv2.GaussianBlur(mask, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))
-        size = max(4, self.width // shrink), max(4, self.height // shrink)
+        size = width // shrink, height // shrink
         small = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), sigma / shrink, borderType=cv2.BORDER_REPLICATE)
-        large = cv2.resize(small, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
         return as_floats(large).clip(0.0, 1.0)
 
     def moved(self, mask: Mask, dx: float, dy: float) -> Mask:
@@ -173,7 +175,7 @@ class Canvas:
 
     def paint(self, mask: Mask, colour: Rgb | Floats, opacity: float = 1.0) -> None:
         """Lay colour over what is there. The figure's alpha grows with it."""
-        box = _box(mask)
+        box = _used(mask)
         if box is None:
             return
         share = mask[box] * np.float32(opacity)
@@ -183,14 +185,14 @@ class Canvas:
 
     def shade(self, mask: Mask, colour: Rgb, opacity: float = 1.0) -> None:
         """Multiply by a colour, as shadow does."""
-        box = _box(mask)
+        box = _used(mask)
         if box is not None:
             share = (mask[box] * np.float32(opacity))[..., None]
             self.colour[box] *= 1.0 - share * (1.0 - np.asarray(colour, np.float32))
 
     def light(self, mask: Mask, colour: Rgb, opacity: float = 1.0) -> None:
         """Screen with a colour, as light does."""
-        box = _box(mask)
+        box = _used(mask)
         if box is not None:
             share = (mask[box] * np.float32(opacity))[..., None]
             self.colour[box] += share * np.asarray(colour, np.float32) * (1.0 - self.colour[box])
@@ -198,6 +200,41 @@ class Canvas:
     def lay(self, other: Canvas) -> None:
         """Put a canvas of the same window on top."""
         self.paint(other.alpha, other.colour)
+
+    def part(self, x0: float, y0: float, x1: float, y1: float) -> Canvas:
+        """A window on this canvas that shares its pixels: what is painted there is painted here."""
+        rows, columns = self._box(x0, y0, x1, y1)
+        part = Canvas.__new__(Canvas)
+        part.width, part.height, part.scale = columns.stop - columns.start, rows.stop - rows.start, self.scale
+        part.x0, part.y0 = self.x0 + columns.start / self.scale, self.y0 + rows.start / self.scale
+        part.colour, part.alpha = self.colour[rows, columns], self.alpha[rows, columns]
+        part.x, part.y = self.x[rows, columns], self.y[rows, columns]
+        return part
+
+    def _box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
+        """The pixels of a rectangle, as far as they lie on the canvas; never none."""
+
+        def span(low: float, high: float, start: float, count: int) -> slice:
+            first = min(count - 1, max(0, math.floor((low - start) * self.scale)))
+            return slice(first, max(first + 1, min(count, math.ceil((high - start) * self.scale))))
+
+        return span(y0, y1, self.y0, self.height), span(x0, x1, self.x0, self.width)
+
+    def _filled(self, shapes: Sequence[tuple[Points, float]], blur: float) -> Mask:
+        """Outlines, each with a strength, drawn and softened where they lie."""
+        mask = self.empty()
+        if not shapes:
+            return mask
+        corners = np.vstack([np.asarray(outline, np.float64) for outline, _ in shapes])
+        reach = 3.5 * blur + 3.0 / self.scale
+        (x0, y0), (x1, y1) = corners.min(axis=0) - reach, corners.max(axis=0) + reach
+        rows, columns = self._box(float(x0), float(y0), float(x1), float(y1))
+        plane = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        offset = np.array([columns.start, rows.start], np.int32) << _SHIFT
+        for outline, strength in shapes:
+            cv2.fillPoly(plane, [self._pixels(outline) - offset], round(255 * strength), cv2.LINE_AA, _SHIFT)
+        mask[rows, columns] = self.blurred(plane.astype(np.float32) / 255.0, blur)
+        return mask
 
     def _pixels(self, outline: Points) -> npt.NDArray[np.int32]:
         points = ((np.asarray(outline, np.float64) - (self.x0, self.y0)) * self.scale - 0.5) * (1 << _SHIFT)
@@ -213,7 +250,7 @@ def ribbon(line: Points, widths: Sequence[float]) -> npt.NDArray[np.float64]:
     return np.vstack([p + across * width / 2, (p - across * width / 2)[::-1]])
 
 
-def _box(mask: Mask) -> tuple[slice, slice] | None:
+def _used(mask: Mask) -> tuple[slice, slice] | None:
     """The part of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.max(axis=1) > 0.002), np.flatnonzero(mask.max(axis=0) > 0.002)
     if not len(rows) or not len(columns):

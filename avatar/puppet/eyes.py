@@ -79,7 +79,7 @@ def paint_lids(canvas: Canvas, look: Look, tone: Complexion, level: float, eyeba
 def _lid_skin(canvas: Canvas, lids: Lids, tone: Complexion, look: Look) -> None:
     shut = max(0.0, lids.level)
     lid = canvas.fill(np.vstack([lids.line(lids.crease), lids.line(lids.upper)[::-1]]), 0.0008)
-    canvas.paint(lid, mix(tone.base, scaled(tone.base, 0.90, 0.76, 0.74), 0.75), 0.9)
+    canvas.paint(lid, mix(tone.base, scaled(tone.base, 0.92, 0.76, 0.73), 0.70), 0.9)
     middle = (lids.crease + lids.upper) / 2
     canvas.light(
         lid * canvas.stroke(lids.line(middle, -0.6, 0.5), [0.0, 0.006 + 0.012 * shut, 0.0], 0.004), tone.lit, 0.34
@@ -90,7 +90,7 @@ def _lid_skin(canvas: Canvas, lids: Lids, tone: Complexion, look: Look) -> None:
         0.5 * look.lashes + 0.1,
     )
     canvas.shade(
-        canvas.stroke(lids.line(lids.crease, -0.86, 0.97), [0.0, 0.0042, 0.0048, 0.003], 0.0013), tone.deep, 0.62
+        canvas.stroke(lids.line(lids.crease, -0.86, 0.97), [0.0, 0.0042, 0.0048, 0.003], 0.0013), tone.deep, 0.50
     )
     canvas.shade(
         canvas.stroke(lids.line(lids.crease - 0.003, -0.8, 0.95), [0.0, 0.010, 0.012, 0.004], 0.004), tone.shadow, 0.35
@@ -113,7 +113,7 @@ def _lashes(canvas: Canvas, lids: Lids, look: Look, tone: Complexion) -> None:
     )
     # upper lid: one line that swells outwards and ends in a wing
     upper = lids.line(lids.upper)
-    tip = upper[-1] + np.array([lids.side * 0.0085, -0.0075 + 0.0095 * shut]) * look.lashes
+    tip = upper[-1] + np.array([lids.side * 0.0070, -0.0052 + 0.0072 * shut]) * look.lashes
     line = np.vstack(
         [
             upper[1:],
@@ -129,33 +129,33 @@ def _lashes(canvas: Canvas, lids: Lids, look: Look, tone: Complexion) -> None:
         ),
         ink,
     )
-    if look.lashes < 0.3:
+    if look.lashes < 0.4:
         return
-    for place, length in ((0.40, 0.55), (0.56, 0.72), (0.70, 0.86), (0.82, 0.95), (0.93, 0.92)):
-        root = np.array([np.interp(place, lids.across, upper[:, k]) for k in (0, 1)])
-        reach = 0.0125 * length * look.lashes
-        up = np.array([lids.side * (0.25 + 0.62 * place), -(0.95 - 0.45 * place)])
+    for place, length in ((0.70, 0.62), (0.88, 0.90)):
+        root = np.array([np.interp(place, lids.across, upper[:, k]) for k in (0, 1)]) - (0.0, 0.0015 * (1 - shut))
+        reach = 0.0105 * length * look.lashes
+        up = np.array([lids.side * (0.42 + 0.55 * place), -(0.86 - 0.42 * place)])
         down = np.array([lids.side * (0.15 + 0.55 * place), 0.62])
         aim = up * (1 - shut) + down * shut
-        bend = root + aim * reach * 0.55 + np.array([lids.side * 0.0012, 0.0008])
+        bend = root + aim * reach * 0.55 + np.array([lids.side * 0.0016, 0.0012])
         lash = curve([tuple(root), tuple(bend), tuple(root + aim * reach)], closed=False, per_span=6)
-        canvas.paint(canvas.stroke(lash, [0.0034, 0.0022, 0.0003]), ink)
+        canvas.paint(canvas.stroke(lash, [0.0040, 0.0024, 0.0003]), ink)
 
 
 def paint_eyeballs(canvas: Canvas) -> None:
     """Two whites, rounded by shade at their rims."""
-    canvas.paint(np.ones_like(canvas.alpha), (0.955, 0.945, 0.935))
+    canvas.paint(np.ones_like(canvas.alpha), (0.945, 0.935, 0.925))
     for side in (-1, 1):
         x = 0.5 + side * at.EYE_X
         rim = np.clip(1.0 - canvas.spot(x - 0.003, at.EYE_Y - 0.002, 0.034, 0.026), 0, 1)
         near = canvas.spot(x, at.EYE_Y, 0.06, 0.05) > 0.05
-        canvas.shade((rim * near).astype(np.float32), (0.74, 0.70, 0.74), 0.75)
+        canvas.shade((rim * near).astype(np.float32), (0.76, 0.70, 0.71), 0.8)
         canvas.paint(
             canvas.spot(x - side * (at.EYE_HALF_WIDTH - 0.003), at.EYE_Y + 0.0035, 0.0055, 0.0042),
             (0.86, 0.56, 0.54),
             0.85,
         )
-        canvas.shade(canvas.spot(x, at.EYE_Y - at.EYE_UPPER, 0.05, 0.010), (0.62, 0.60, 0.68), 0.6)
+        canvas.shade(canvas.spot(x, at.EYE_Y - at.EYE_UPPER, 0.05, 0.013), (0.58, 0.55, 0.62), 0.75)
 
 
 def paint_iris(canvas: Canvas, look: Look) -> None:
@@ -163,31 +163,27 @@ def paint_iris(canvas: Canvas, look: Look) -> None:
     radius, base = at.IRIS, rgb(look.eyes)
     turn = np.linspace(0.0, 2 * np.pi, 65)
     ring = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    disc = canvas.fill(ring * radius, 0.0005)
-    dark, bright = scaled(base, 0.32, 0.34, 0.40), mix(base, (1.0, 0.97, 0.85), 0.45)
+    disc = canvas.fill(ring * radius, 0.0006)
+    dark, bright = mix(scaled(base, 0.30, 0.30, 0.36), (0.08, 0.06, 0.08), 0.3), mix(base, (1.0, 0.95, 0.80), 0.42)
     canvas.colour[:] = np.array(dark, np.float32)
     canvas.paint(disc, dark)
-    canvas.paint(canvas.fill(ring * radius * 0.86, 0.0016) * disc, base)
+    canvas.paint(canvas.fill(ring * radius * 0.84, 0.0026) * disc, base)
     random = np.random.default_rng(3)
     fibres = []
-    for angle in np.arange(0.0, 2 * np.pi, 2 * np.pi / 64):
+    for angle in np.arange(0.0, 2 * np.pi, 2 * np.pi / 56):
         way = np.array([np.cos(angle), np.sin(angle)])
-        inner, outer = random.uniform(0.42, 0.52), random.uniform(0.70, 0.92)
-        fibres.append(
-            (
-                np.linspace(way * radius * inner, way * radius * outer, 5),
-                [0.0009, 0.0013, 0.0003],
-                random.uniform(0.15, 0.9),
-            )
-        )
-    canvas.light(canvas.strands(fibres, 0.0004) * disc, bright, 0.42)
-    canvas.light(canvas.spot(0.0, radius * 0.52, radius * 0.48, radius * 0.30) * disc, bright, 0.62)
-    canvas.shade(canvas.ramp((0.0, -radius * 0.15), (0.0, -radius * 1.0)) * disc, (0.42, 0.42, 0.48), 0.75)
-    canvas.paint(canvas.fill(ring * radius * 0.47, 0.0010), (0.035, 0.03, 0.04))
-    canvas.light(canvas.hollow(disc, 0.0014, -0.0008, -0.0010), bright, 0.18)
-    glint = ring * np.array([0.0066, 0.0074]) + np.array([-0.0078, -0.0085])
-    canvas.paint(canvas.fill(glint, 0.0005), (1.0, 1.0, 1.0), 0.97)
-    canvas.paint(canvas.fill(ring * 0.0030 + np.array([0.0082, 0.0085]), 0.0006), (1.0, 1.0, 1.0), 0.62)
+        inner, outer = random.uniform(0.42, 0.55), random.uniform(0.68, 0.90)
+        course = np.linspace(way * radius * inner, way * radius * outer, 5)
+        fibres.append((course, [0.0008, 0.0014, 0.0003], random.uniform(0.1, 0.8)))
+    canvas.light(canvas.strands(fibres, 0.0005) * disc, bright, 0.30)
+    # light falls in from above left and gathers in the lower right of the iris
+    canvas.light(canvas.spot(radius * 0.16, radius * 0.50, radius * 0.46, radius * 0.30) * disc, bright, 0.62)
+    canvas.shade(canvas.ramp((0.0, radius * 0.05), (0.0, -radius * 1.0)) * disc, (0.36, 0.34, 0.42), 0.85)
+    canvas.paint(canvas.fill(ring * radius * 0.45, 0.0012), (0.04, 0.03, 0.04))
+    canvas.light(canvas.hollow(disc, 0.0016, -0.0008, -0.0012), bright, 0.16)
+    glint = ring * np.array([0.0070, 0.0080]) + np.array([-0.0094, -0.0108])
+    canvas.paint(canvas.fill(glint, 0.0006), (1.0, 1.0, 1.0), 0.96)
+    canvas.paint(canvas.fill(ring * 0.0030 + np.array([0.0100, 0.0104]), 0.0009), (1.0, 1.0, 1.0), 0.50)
 
 
 class Eyes:
@@ -196,9 +192,10 @@ class Eyes:
     Args:
         skin: the painting without eyes, float RGB of the window.
         front: what lies over the eyes (hair, glasses) in the window: colour and alpha, or None.
+        light: colour of the light on everything, RGB.
     """
 
-    def __init__(self, window: Window, look: Look, skin: Floats, front: Canvas | None) -> None:
+    def __init__(self, window: Window, look: Look, skin: Floats, front: Canvas | None, light: Floats) -> None:
         self.window = window
         tone = Complexion(look)
         self._lid_luma: list[Bytes] = []
@@ -208,6 +205,7 @@ class Eyes:
         for level in np.linspace(WIDEST, 1.0, LEVELS):
             closed, opened = (self._lids(look, tone, skin, front, float(level), ball) for ball in (0.0, 1.0))
             hole = (opened - closed)[..., 1]
+            closed = closed * light
             self._lid_luma.append(to_bytes(luma_of(closed, 0.0) + 16.0 * (1.0 - hole)))
             half = halved_mask(hole)
             self._lid_chroma.append(to_bytes(chroma_of(closed, 0.0) + 128.0 * (1.0 - np.vstack([half, half]))))
@@ -215,8 +213,9 @@ class Eyes:
             self._hole_chroma.append(to_bytes(255.0 * np.vstack([half, half])))
         balls = canvas_on(window)
         paint_eyeballs(balls)
-        self._ball_luma, self._ball_chroma = to_bytes(luma_of(balls.colour)), to_bytes(chroma_of(balls.colour))
-        self._iris = _Sprite(window.side, look)
+        lit = balls.colour * light
+        self._ball_luma, self._ball_chroma = to_bytes(luma_of(lit)), to_bytes(chroma_of(lit))
+        self._iris = _Sprite(window.side, look, light)
 
     def _lids(
         self, look: Look, tone: Complexion, skin: Floats, front: Canvas | None, level: float, ball: float
@@ -253,13 +252,13 @@ class Eyes:
 class _Sprite:
     """One iris, laid down anywhere at fractions of a pixel."""
 
-    def __init__(self, side: int, look: Look) -> None:
+    def __init__(self, side: int, look: Look, light: Floats) -> None:
         half = int(np.ceil(at.IRIS * side * 1.12 / 2)) * 2 + 2
         self._half = half
         canvas = Canvas(2 * half, 2 * half, side, -half / side, -half / side)
         paint_iris(canvas, look)
         alpha = canvas.alpha
-        colour = canvas.colour.clip(0.0, 1.0)
+        colour = (canvas.colour * light).clip(0.0, 1.0)
         small = halved_mask(alpha)
         chroma = chroma_of(colour)
         self._luma = to_bytes(np.dstack([luma_of(colour) * alpha, 255.0 * alpha]))

@@ -3,25 +3,25 @@
 In: a look, then for each picture a `Mouth` and how much it smiles. Out: luma and chroma of the window around the
 mouth. Seen from the front, lips are functions of x: every column of the window has its own heights of the upper lip's
 edge, the line between the lips, and the lower lip's edge. Coverage and shading follow from these by arithmetic, which
-makes edges exact at any fraction of a pixel. The colours of the lips are painted once, as if unrolled, and looked up.
+makes edges exact at any fraction of a pixel. The colours of the lips are painted once, as if unrolled, and looked up;
+what shows between them comes from `oral.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from avatar.puppet import anatomy as at
-from avatar.puppet.brush import Canvas, Floats, Rgb, curve, mix, rgb, symmetrical
-from avatar.puppet.eyes import canvas_on
+from avatar.puppet.brush import Floats, as_floats, mix, rgb
 from avatar.puppet.head import Complexion
 from avatar.puppet.look import Look
 from avatar.puppet.mesh import jaw_share
 from avatar.puppet.mouth import Mouth
-from avatar.puppet.planes import Bytes, Window, chroma_of, halved_mask, luma_of, to_bytes
+from avatar.puppet.oral import Inside
+from avatar.puppet.planes import Bytes, Window, chroma_of, luma_of, to_bytes
 
 TEXTURE_U, TEXTURE_V = 96, 48
 """Columns and rows of the unrolled lips: the upper lip in the upper half, the lower one below."""
@@ -39,7 +39,10 @@ class Outline:
         u: place along the mouth, -1 and 1 at its corners.
         top, upper, lower, bottom: the upper lip from ``top`` to ``upper``, the lower lip from ``lower`` to ``bottom``.
         jaw: how far the chin has dropped, 0 to 1.
-        teeth_y, tongue_y: lower edge of the upper teeth; upper edge of the tongue.
+        teeth_y: lower edge of the upper teeth.
+        tongue_y, tip_y, lower_teeth_y: upper edges of the tongue's back, of its tip and of the lower teeth.
+        under_y: the lower lip's edge in the middle.
+        corner_y, half_width, middle_x: where the corners are.
     """
 
     u: Floats
@@ -50,6 +53,9 @@ class Outline:
     jaw: float
     teeth_y: float
     tongue_y: float
+    tip_y: float
+    lower_teeth_y: float
+    under_y: float
     corner_y: float
     half_width: float
     middle_x: float
@@ -60,42 +66,55 @@ def outline(x: Floats, mouth: Mouth, smile: float, aside: float, fullness: float
 
     Args:
         x: columns, shares of the picture's side.
+        smile: 0 to 1; what is above 1 is a grin, which parts the lips over the teeth.
     """
     shut = min(1.0, max(mouth.closure, 0.0))
     tuck = mouth.lip_teeth * (1.0 - shut)
     jaw = mouth.jaw * (1.0 - 0.6 * shut) * (1.0 - 0.75 * tuck)
     ring = mouth.rounding * (1.0 - 0.6 * shut)
     gape = at.GAPE * jaw * (1.0 - 0.28 * ring) * (1.0 - shut)
-    spread = max(0.0, mouth.spread), max(0.0, -mouth.spread)
-    half = at.MOUTH_HALF_WIDTH + 0.0075 * spread[0] - 0.010 * spread[1] - 0.017 * ring - 0.003 * jaw + 0.0065 * smile
+    apart, drawn = max(0.0, mouth.spread), max(0.0, -mouth.spread)
+    grin = max(0.0, smile - 1.0) * (1.0 - shut) * (1.0 - ring) * (1.0 - tuck)
+    smile = min(smile, 1.0)
+    half = at.MOUTH_HALF_WIDTH + 0.0085 * apart - 0.010 * drawn - 0.0185 * ring - 0.003 * jaw + 0.0065 * smile
+    half += 0.0080 * grin
     middle_x = 0.5 + aside
     u = (x - np.float32(middle_x)) / np.float32(half)
-    inside = np.clip(1.0 - u * u, 0.0, 1.0)
-    raised = (0.0150 * smile + 0.002 * spread[0]) * (1.0 - 0.6 * jaw)
+    squared = u * u
+    inside = np.clip(1.0 - squared, 0.0, 1.0)
+    raised = (0.0190 * smile + 0.002 * apart + 0.0050 * grin) * (1.0 - 0.6 * jaw)
     settle = 0.25 * gape
     line = (
-        np.float32(at.MOUTH_Y)
-        - raised * (np.clip(np.abs(u) ** np.float32(1.7), 0.0, 1.25) - 0.33)
-        + settle * np.clip(u * u, 0.0, 1.0)
+        np.float32(at.MOUTH_Y + 0.33 * raised)
+        - np.float32(raised) * np.minimum(np.abs(u) ** np.float32(1.7), 1.25)
+        + np.float32(settle) * np.minimum(squared, 1.0)
     )
-    line = line + 0.0016 * np.exp(-((u / 0.20) ** 2)) * (1.0 - ring) * (1.0 - jaw) + 0.4 * aside * u
-    parting = inside ** np.float32(0.62 + 0.25 * spread[0] * (1.0 - jaw) - 0.12 * ring)
-    lift = 0.17 * gape + 0.0055 * tuck + 0.003 * ring * jaw
-    sink = 0.83 * gape - 0.0015 * tuck
-    upper = line - lift * parting
-    lower = line + max(sink, -lift) * parting
-    full = 0.62 + 0.62 * fullness
-    press = 1.0 - 0.30 * shut
-    thick_upper = at.LIP_UPPER * full * press * (1.0 - 0.16 * jaw + 0.22 * ring - 0.12 * spread[0] - 0.12 * smile)
-    thick_lower = at.LIP_LOWER * full * press * (1.0 - 0.14 * jaw + 0.16 * ring - 0.10 * spread[0] - 0.28 * tuck)
-    bow = 1.0 - 0.26 * np.exp(-((u / 0.17) ** 2)) + 0.05 * np.exp(-(((np.abs(u) - 0.30) / 0.16) ** 2))
-    top = upper - thick_upper * bow * inside ** np.float32(0.80)
-    bottom = lower + thick_lower * inside ** np.float32(0.68) * (1.0 + 0.05 * np.exp(-((u / 0.5) ** 2)))
-    centre = len(u) // 2
+    line += 0.0016 * (1.0 - ring) * (1.0 - jaw) * np.exp(squared * np.float32(-25.0)) + 0.4 * aside * u
+    # A ring and a lip at the teeth open the middle of the mouth only: beside it the lips stay together.
+    open_part = 1.0 - 0.12 * ring - 0.14 * tuck
+    power = 0.62 + 0.25 * apart * (1.0 - jaw) + 0.14 * ring * (1.0 - jaw)
+    parting = np.clip(1.0 - squared * np.float32(1.0 / open_part**2), 0.0, 1.0) ** np.float32(power)
+    lift = 0.17 * gape + 0.0055 * tuck + 0.003 * ring * jaw + 0.0125 * grin
+    sink = 0.83 * gape - 0.0015 * tuck + 0.0110 * grin
+    upper = line - np.float32(lift) * parting
+    lower = line + np.float32(max(sink, -lift)) * parting
+    full = (0.62 + 0.62 * fullness) * (1.0 - 0.30 * shut)
+    thick_upper = at.LIP_UPPER * full * (1.0 - 0.16 * jaw + 0.30 * ring - 0.12 * apart - 0.10 * smile)
+    thick_lower = at.LIP_LOWER * full * (1.0 - 0.14 * jaw + 0.24 * ring - 0.10 * apart - 0.30 * tuck)
+    bow = 1.02 - 0.28 * np.exp(squared * np.float32(-34.6))
+    top = upper - np.float32(thick_upper) * bow * inside ** np.float32(0.80)
+    bottom = lower + np.float32(thick_lower) * inside ** np.float32(0.70)
+    over, under = float(upper[len(u) // 2]), float(lower[len(u) // 2])
+    teeth_y = at.MOUTH_Y + 0.0085 - 0.010 * ring - 0.002 * jaw - 0.0035 * mouth.tongue * (1.0 - jaw)
+    teeth_y = min(teeth_y, over - 0.0015 + 1.35 * (under - over))  # between lips that meet there is only dark
+    tip = min(1.0, max(0.0, mouth.tongue)) * (1.0 - shut)
     return Outline(
         u, top, upper, lower, bottom, jaw,
-        teeth_y=at.MOUTH_Y + 0.0085 - 0.010 * ring - 0.002 * jaw,
-        tongue_y=float(lower[centre]) - 0.011 * jaw - 0.020 * mouth.tongue * min(1.0, 3.0 * jaw),
+        teeth_y=teeth_y,
+        tongue_y=under + 0.002 - 0.013 * jaw,
+        tip_y=under + 0.004 + (teeth_y - 0.004 - under - 0.004) * tip,
+        under_y=under,
+        lower_teeth_y=under + 0.0085 - 0.0135 * min(1.0, max(0.0, 2.2 * jaw - 0.4)),
         corner_y=float(at.MOUTH_Y - 0.67 * raised + settle),
         half_width=half,
         middle_x=middle_x,
@@ -107,91 +126,78 @@ class Lips:
 
     Args:
         skin: the painting without lips, float RGB of the window.
+        light: colour of the light on everything, RGB.
     """
 
-    def __init__(self, window: Window, look: Look, skin: Floats) -> None:
+    def __init__(self, window: Window, look: Look, skin: Floats, light: Floats) -> None:
         self.window = window
         self._fullness = look.lip_fullness
         side = window.side
+        self._soft = side / 1024.0
         self._x: Floats = (window.x + np.arange(window.width, dtype=np.float32) + 0.5) / np.float32(side)
         self._rows: Floats = np.arange(window.height, dtype=np.float32)[:, None] + np.float32(window.y + 0.5)
-        self._skin_luma, self._skin_chroma = luma_of(skin), chroma_of(skin)
+        self._skin_luma, self._skin_chroma = luma_of(skin), _beside(chroma_of(skin))
         self._skin_luma_bytes, self._skin_chroma_bytes = to_bytes(self._skin_luma), to_bytes(self._skin_chroma)
-        texture = _unrolled(look)
-        self._texture_luma = luma_of(texture)
+        texture = _unrolled(look) * light
         chroma = chroma_of(np.repeat(np.repeat(texture, 2, axis=0), 2, axis=1))
-        self._texture_u, self._texture_v = chroma[:TEXTURE_V], chroma[TEXTURE_V:]
-        self._inside = _Inside(window, look)
+        self._texture = [to_bytes(plane) for plane in (luma_of(texture), chroma[:TEXTURE_V], chroma[TEXTURE_V:])]
+        self._inside = Inside(window, light)
 
     def compose(self, mouth: Mouth, smile: float, aside: float) -> tuple[Bytes, Bytes, float]:
-        """The window's luma, its chroma (U above V), and how far the jaw is dropped for the mesh."""
+        """The window's luma [h, w], its chroma [h // 2, w] (U beside V), and how far the jaw is dropped."""
         lips = outline(self._x, mouth, smile, aside, self._fullness)
-        side = np.float32(self.window.side)
-
-        def painted(y: Floats) -> Floats:
-            """Heights as they lie in the painting, before the mesh carries the jaw down; px."""
-            return np.asarray((y - np.float32(lips.jaw * at.CHIN_DROP) * jaw_share(y)) * side, np.float32)
-
-        top, upper, lower, bottom = painted(np.stack([lips.top, lips.upper, lips.lower, lips.bottom]))
-        levels = painted(np.array([lips.teeth_y, lips.tongue_y, lips.lower[len(lips.u) // 2]], np.float32))
+        soft = np.float32(self._soft)
+        levels = [lips.teeth_y, lips.tongue_y, lips.tip_y, lips.lower_teeth_y, lips.under_y]
+        heights = np.concatenate([lips.top, lips.upper, lips.lower, lips.bottom, np.array(levels, np.float32)])
+        # Heights as they lie in the painting, before the mesh carries the jaw down; px.
+        heights -= np.float32(lips.jaw * at.CHIN_DROP) * jaw_share(heights)
+        heights *= np.float32(self.window.side)
+        top, upper, lower, bottom = heights[: -len(levels)].reshape(4, -1)
         band = self._band(top, bottom)
-        rows, soft = self._rows[band], np.float32(self.window.side / 1024.0)
-        ends = np.clip((np.float32(1.02) - np.abs(lips.u)) * 9.0, 0.0, 1.0)
-        cover = np.minimum(rows - top, bottom - rows) + (0.5 * ends - 1.0 * (ends <= 0.0))
-        np.clip(cover / (1.4 * soft), 0.0, 1.0, out=cover)
+        rows = self._rows[band]
+        ends = np.clip((np.float32(1.02) - np.abs(lips.u)) * np.float32(9.0), 0.0, 1.0)
+        cover = np.minimum(rows - top, bottom - rows)
+        cover += np.float32(0.5) * ends - (ends <= 0.0)
+        cover *= np.float32(1.0 / 1.4) / soft
         middle, parted = (upper + lower) * np.float32(0.5), (lower - upper) * np.float32(0.5)
-        gap = (parted + np.float32(1.25) * soft * ends) - np.abs(rows - middle)
-        np.clip(gap / (1.3 * soft), 0.0, 1.0, out=gap)
-        np.maximum(cover, gap, out=cover)
+        gap = np.abs(rows - middle)
+        np.subtract(parted + np.float32(1.25) * soft * ends, gap, out=gap)
+        gap *= np.float32(1.0 / 1.3) / soft
+        np.clip(gap, 0.0, 1.0, out=gap)
+        np.clip(cover, gap, 1.0, out=cover)
         v = np.clip((rows - top) / np.maximum(upper - top, 0.5), 0.0, 1.0)
         v += np.clip((rows - lower) / np.maximum(bottom - lower, 0.5), 0.0, 1.0)
         v *= np.float32(TEXTURE_V / 2)
         v -= np.float32(0.5)
-        u = np.broadcast_to((lips.u + 1.0) * np.float32(TEXTURE_U / 2) - np.float32(0.5), v.shape)
-        lip = cv2.remap(self._texture_luma, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        u = np.empty_like(v)
+        u[:] = (lips.u + 1.0) * np.float32(TEXTURE_U / 2) - np.float32(0.5)
         luma = self._skin_luma[band] * self._corner_shadow(lips, rows)
-        luma += cover * (lip - luma)
-        half_u, half_v = (np.ascontiguousarray(m[::2, ::2]) for m in (u, v))
-        small_cover, small_gap = halved_mask(cover), halved_mask(gap)
-        half = self.window.height // 2
+        _lay(luma, _looked_up(self._texture[0], u, v), cover)
+        # U beside V, so that both are one array
         small_band = slice(band.start // 2, band.stop // 2)
-        chroma = []
-        for skin, texture in ((self._skin_chroma[:half], self._texture_u), (self._skin_chroma[half:], self._texture_v)):
-            tint = cv2.remap(texture, half_u, half_v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            plane = skin[small_band].copy()
-            plane += small_cover * (tint - plane)
-            chroma.append(plane)
-        self._look_inside(luma, chroma, gap, small_gap, band, self._hole(upper, lower, lips, band), lips, levels)
+        chroma = self._skin_chroma[small_band].copy()
+        half_u, half_v = np.ascontiguousarray(u[::2, ::2]), np.ascontiguousarray(v[::2, ::2])
+        tint = np.hstack([_looked_up(texture, half_u, half_v) for texture in self._texture[1:]])
+        _lay(chroma, tint, _twice(cover))
+        hole = self._hole(upper, lower, lips, band)
+        here, small_hole = (
+            slice(hole.start - band.start, hole.stop - band.start),
+            slice(hole.start // 2, hole.stop // 2),
+        )
+        within, tint = self._inside.at(heights[-len(levels) :], hole)
+        through = gap[here]
+        deep = as_floats(cv2.blur(through, (1, 2 * round(3 * self._soft) + 1)))
+        deep *= np.float32(0.58)
+        deep += np.float32(0.42)
+        within -= np.float32(16.0)
+        within *= deep
+        within += np.float32(16.0)
+        _lay(luma[here], within, through)
+        _lay(chroma[small_hole.start - small_band.start : small_hole.stop - small_band.start], tint, _twice(through))
         luma_bytes, chroma_bytes = self._skin_luma_bytes.copy(), self._skin_chroma_bytes.copy()
         luma_bytes[band] = cv2.convertScaleAbs(luma)
-        chroma_bytes[:half][small_band] = cv2.convertScaleAbs(chroma[0])
-        chroma_bytes[half:][small_band] = cv2.convertScaleAbs(chroma[1])
+        chroma_bytes[small_band] = cv2.convertScaleAbs(chroma)
         return luma_bytes, chroma_bytes, lips.jaw
-
-    def _look_inside(
-        self,
-        luma: Floats,
-        chroma: list[Floats],
-        gap: Floats,
-        small_gap: Floats,
-        band: slice,
-        hole: Window,
-        lips: Outline,
-        levels: Floats,
-    ) -> None:
-        """Lay what shows between the lips over the planes of the band, darker towards the lips."""
-        within, *tints = self._inside.at(levels, lips, hole)
-        rows, columns = hole.luma
-        here = slice(rows.start - band.start, rows.stop - band.start), columns
-        through = gap[here]
-        deep = cv2.blur(through, (1, 2 * round(3 * self.window.side / 1024.0) + 1))
-        part = luma[here]
-        part += through * ((0.42 + 0.58 * deep) * (within - 16.0) + 16.0 - part)
-        rows, columns = hole.chroma
-        here = slice(rows.start - band.start // 2, rows.stop - band.start // 2), columns
-        for plane, colour in zip(chroma, tints, strict=True):
-            part = plane[here]
-            part += small_gap[here] * (colour - part)
 
     def _band(self, top: Floats, bottom: Floats) -> slice:
         """The rows of the window that anything of the mouth reaches, even."""
@@ -200,165 +206,45 @@ class Lips:
         last = min(self.window.height, -(-int(float(bottom.max()) - self.window.y + margin) // 2) * 2)
         return slice(first, last)
 
-    def _hole(self, upper: Floats, lower: Floats, lips: Outline, band: slice) -> Window:
-        """The part of the band in which anything shows between the lips, in px from the window's own corner."""
-        window = self.window
-        inside = np.flatnonzero(np.abs(lips.u) < 1.04)
-        top, bottom = float(upper[inside].min()) - window.y - 4.0, float(lower[inside].max()) - window.y + 4.0
-        top, bottom = max(band.start, int(top) // 2 * 2), min(band.stop, -(-int(bottom) // 2) * 2)
-        left, right = int(inside[0]) // 2 * 2, min(window.width, -(-int(inside[-1] + 1) // 2) * 2)
-        return Window(left, int(top), right - left, max(2, int(bottom - top)), window.side)
+    def _hole(self, upper: Floats, lower: Floats, lips: Outline, band: slice) -> slice:
+        """The rows of the window in which anything shows between the lips, even."""
+        reach = 1.04 * lips.half_width
+        first, last = ((lips.middle_x + way * reach) * self.window.side - self.window.x for way in (-1.0, 1.0))
+        inside = slice(max(0, int(first)), int(last) + 1)
+        top, bottom = float(upper[inside].min()) - self.window.y - 4.0, float(lower[inside].max()) - self.window.y + 4.0
+        start, stop = max(band.start, int(top) // 2 * 2), min(band.stop, -(-int(bottom) // 2) * 2)
+        return slice(start, max(stop, start + 2))
 
     def _corner_shadow(self, lips: Outline, rows: Floats) -> Floats:
         """Dimples at the corners: a factor for the skin around them."""
-        across = np.exp(-(((np.abs(lips.u) - 1.02) / 0.10) ** 2))
+        across = np.float32(0.13) * np.exp(-(((np.abs(lips.u) - np.float32(1.02)) / np.float32(0.08)) ** 2))
         side = np.float32(self.window.side)
-        down = np.exp(-(((rows / side - np.float32(lips.corner_y)) / np.float32(0.0075)) ** 2))
-        return np.asarray(1.0 - 0.24 * down * across, np.float32)
+        down = np.exp(-(((rows - np.float32(lips.corner_y) * side) / (np.float32(0.0065) * side)) ** 2))
+        return np.asarray(np.float32(1.0) - down * across, np.float32)
 
 
-class _Inside:
-    """What shows between the lips: dark, upper teeth that stay, tongue and lower teeth that sink with the jaw."""
-
-    def __init__(self, window: Window, look: Look) -> None:
-        self._window = window
-        deep: Rgb = (0.20, 0.055, 0.065)
-        back = canvas_on(window)
-        back.paint(np.ones_like(back.alpha), deep)
-        back.shade(back.ramp((0.5, at.MOUTH_Y + 0.03), (0.5, at.MOUTH_Y - 0.015)), (0.4, 0.35, 0.4), 0.7)
-        self._luma, self._chroma = luma_of(back.colour), chroma_of(back.colour)
-        self._teeth = _Layer(window, _paint_upper_teeth)
-        self._tongue = _Layer(window, _paint_tongue)
-        self._lower_teeth = _Layer(window, _paint_lower_teeth)
-
-    def at(self, levels: Floats, lips: Outline, hole: Window) -> tuple[Floats, Floats, Floats]:
-        """Luma, U and V of a part of the window; ``levels`` (px): edge of the upper teeth, of the tongue, lower lip."""
-        half = self._window.height // 2
-        rows, columns = hole.chroma
-        planes = (
-            self._luma[hole.luma].copy(),
-            self._chroma[:half][rows, columns].copy(),
-            self._chroma[half:][rows, columns].copy(),
-        )
-        home = at.MOUTH_Y * self._window.side
-        if lips.jaw > 0.02:
-            self._tongue.lay(planes, float(levels[1]) - home, lips, hole)
-        if lips.jaw > 0.25:
-            self._lower_teeth.lay(planes, float(levels[2]) - home, lips, hole)
-        self._teeth.lay(planes, float(levels[0]) - home, lips, hole)
-        return planes
+def _beside(chroma: Floats) -> Floats:
+    """U above V as U beside V."""
+    half = chroma.shape[0] // 2
+    return np.hstack([chroma[:half], chroma[half:]])
 
 
-class _Layer:
-    """Something painted about the resting line between the lips, that moves up and down and narrows with the mouth."""
-
-    def __init__(self, window: Window, paint: Callable[[Canvas], None]) -> None:
-        self._window = window
-        canvas = canvas_on(window)
-        paint(canvas)
-        colour, alpha = canvas.colour.clip(0.0, 1.0), canvas.alpha
-        small = halved_mask(alpha)
-        half = window.height // 2
-        chroma = chroma_of(colour) * np.vstack([small, small])
-        self._planes = luma_of(colour) * alpha, chroma[:half].copy(), chroma[half:].copy()
-        self._past, self._past_small = 1.0 - alpha, 1.0 - small
-
-    def lay(self, onto: tuple[Floats, Floats, Floats], dy: float, lips: Outline, hole: Window) -> None:
-        """Blend it in, ``dy`` px below where it was painted; ``onto`` are the planes of the part ``hole``."""
-        window = self._window
-        narrow = 0.55 + 0.45 * min(1.0, lips.half_width / at.MOUTH_HALF_WIDTH)
-        shift = lips.middle_x * window.side - window.x - narrow * (0.5 * window.side - window.x) - hole.x
-        for plane, colour in zip(onto, self._planes, strict=True):
-            luma = plane is onto[0]
-            scale = 1.0 if luma else 0.5
-            matrix = np.array([[narrow, 0, shift * scale], [0, 1, (dy - hole.y) * scale]], np.float32)
-            size = plane.shape[1], plane.shape[0]
-            if luma or plane is onto[1]:
-                past = cv2.warpAffine(
-                    self._past if luma else self._past_small, matrix, size, borderMode=cv2.BORDER_REPLICATE
-                )
-            plane *= past
-            plane += cv2.warpAffine(colour, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+def _looked_up(texture: Bytes, u: Floats, v: Floats) -> Floats:
+    found = cv2.remap(texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
 
 
-def _paint_upper_teeth(canvas: Canvas) -> None:
-    """A row of teeth whose edge lies on the resting line."""
-    y = at.MOUTH_Y
-    edge = curve(
-        [(0.5, y), (0.512, y - 0.0002), (0.524, y - 0.0016), (0.536, y - 0.004), (0.545, y - 0.008)], closed=False
-    )
-    row = canvas.fill(
-        np.vstack(
-            [
-                symmetrical(edge)[: len(edge)],
-                [(0.546, y - 0.028), (0.454, y - 0.028)],
-                (1.0 - edge[::-1, 0])[:, None] * [1, 0] + edge[::-1] * [0, 1],
-            ]
-        ),
-        0.0006,
-    )
-    canvas.colour[:] = np.array((0.62, 0.5, 0.47), np.float32)
-    canvas.paint(row, (0.965, 0.945, 0.915))
-    canvas.shade(row * np.clip(np.abs(canvas.x - 0.5) / 0.045, 0, 1) ** 2.2, (0.55, 0.42, 0.42), 0.9)
-    for x in (0.4795, 0.4895, 0.5, 0.5105, 0.5205, 0.5295, 0.4705):
-        canvas.shade(
-            canvas.stroke([(x, y - 0.026), (x, y - 0.001)], [0.0009, 0.0012], 0.0005) * row, (0.72, 0.62, 0.60), 0.5
-        )
-    canvas.shade(row * canvas.ramp((0.5, y - 0.008), (0.5, y - 0.026)), (0.55, 0.45, 0.47), 0.7)
+def _twice(mask: Floats) -> Floats:
+    """A mask at chroma's size, for U and for V beside it."""
+    small = cv2.resize(mask, (mask.shape[1] // 2, mask.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return np.hstack([small, small])
 
 
-def _paint_tongue(canvas: Canvas) -> None:
-    """A tongue whose upper edge lies on the resting line."""
-    y = at.MOUTH_Y
-    tongue = canvas.fill(
-        symmetrical(
-            curve(
-                [
-                    (0.5, y + 0.0005),
-                    (0.514, y - 0.0008),
-                    (0.528, y + 0.004),
-                    (0.538, y + 0.014),
-                    (0.536, y + 0.034),
-                    (0.5, y + 0.044),
-                ],
-                closed=False,
-            )
-        ),
-        0.0016,
-    )
-    canvas.colour[:] = np.array((0.5, 0.2, 0.2), np.float32)
-    canvas.paint(tongue, (0.80, 0.40, 0.40))
-    canvas.light(tongue * canvas.spot(0.49, y + 0.008, 0.016, 0.005), (1.0, 0.75, 0.72), 0.38)
-    canvas.shade(tongue * canvas.spot(0.5, y + 0.012, 0.0022, 0.012), (0.7, 0.5, 0.5), 0.5)
-    canvas.shade(tongue * canvas.ramp((0.5, y + 0.012), (0.5, y + 0.036)), (0.55, 0.4, 0.42), 0.7)
-
-
-def _paint_lower_teeth(canvas: Canvas) -> None:
-    """The edge of the lower teeth, just above the lower lip."""
-    y = at.MOUTH_Y
-    row = canvas.fill(
-        symmetrical(
-            curve(
-                [
-                    (0.5, y - 0.0048),
-                    (0.515, y - 0.0052),
-                    (0.528, y - 0.0068),
-                    (0.534, y - 0.006),
-                    (0.53, y + 0.004),
-                    (0.5, y + 0.006),
-                ],
-                closed=False,
-            )
-        ),
-        0.0008,
-    )
-    canvas.colour[:] = np.array((0.55, 0.4, 0.38), np.float32)
-    canvas.paint(row, (0.86, 0.82, 0.79), 0.9)
-    canvas.shade(row * np.clip(np.abs(canvas.x - 0.5) / 0.034, 0, 1) ** 2, (0.5, 0.4, 0.4), 0.9)
-    for x in (0.485, 0.4925, 0.5, 0.5075, 0.515):
-        canvas.shade(
-            canvas.stroke([(x, y - 0.006), (x, y + 0.005)], [0.001, 0.001], 0.0005) * row, (0.7, 0.6, 0.58), 0.5
-        )
+def _lay(under: Floats, colour: Floats, cover: Floats) -> None:
+    """Blend ``colour``, which is used up, into ``under``."""
+    colour -= under
+    colour *= cover
+    under += colour
 
 
 def _unrolled(look: Look) -> Floats:

@@ -26,6 +26,7 @@ class Lock:
         ends: how ragged its tips are.
         lit: where across the lock it bulges towards the light, 0 at ``a``, 1 at ``b``.
         taper: over which last share of its length it runs to a point.
+        halo: whether the band of light around the crown shows on it.
         wave, turn: how far it swings from side to side on its way down, and where in the swing it starts.
     """
 
@@ -39,6 +40,7 @@ class Lock:
     taper: float = 0.0
     wave: float = 0.0
     turn: float = 0.0
+    halo: bool = True
 
     def guides(self) -> tuple[Line, Line]:
         a, b = even(curve(self.a, closed=False)), even(curve(self.b, closed=False))

@@ -33,44 +33,56 @@ class Look(BaseModel):
 
     Args:
         skin, lips, blush, eyes, brows, hair: colours; ``lips``, ``blush``, ``brows`` follow skin and hair when not set.
-        hair_style: ``waves`` (long, over the shoulders), ``bob`` (to the jaw), ``bun`` (tied up) or ``short``.
+        hair_style: ``waves`` (long, parted on the left), ``bob`` (to the jaw, with a fringe), ``bun`` (tied up),
+            ``short`` or ``coils`` (cropped).
         hair_light: how much light the hair catches.
         face: ``oval``, or ``square`` with a stronger jaw.
-        lip_fullness, brow_weight, lashes: how full, how heavy, how long.
+        lip_fullness, brow_weight, lashes, nose: how full, how heavy, how long, how broad.
+        lines: the folds and lines of age.
         freckles, stubble: how much of each.
+        beard: ``none``, ``short`` or ``full``, in the hair's colour when ``beard_colour`` is not set.
         glasses: ``none``, ``round`` or ``square``, in the colour ``glasses_frame``.
-        earrings: ``none``, ``studs`` or ``hoops``.
-        clothes: ``blazer`` (over a top of the colour ``top``), ``crew``, ``turtleneck`` or ``hoodie``.
-        background: ``studio`` (soft light), ``evening`` (lights out of focus) or ``plain``, in the colour ``backdrop``.
-        light: colour of the light that rims hair and shoulders from behind.
+        earrings: ``none``, ``studs``, ``drops`` or ``hoops``, of the colour ``jewellery``, as a dress's necklace.
+        clothes: ``blazer`` or ``cardigan`` (over something of the colour ``top``), ``crew``, ``turtleneck``, ``hoodie``
+            or ``dress``, of the colour ``fabric``.
+        background: ``studio`` (a sunny wall), ``evening`` (lights of a town), ``library`` or ``plain``, in the colour
+            ``backdrop``; all but the last out of focus.
+        light: colour of the light that comes from behind; ``rim`` is how strongly it edges hair and shoulders.
+        key: colour of the light on everything; white changes nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    skin: Colour = "#f0c3a4"
+    skin: Colour = "#f3c8a9"
     lips: Colour | None = None
     blush: Colour | None = None
     eyes: Colour = "#4f7d74"
     brows: Colour | None = None
     hair: Colour = "#5a3324"
-    hair_style: Literal["waves", "bob", "bun", "short"] = "waves"
+    hair_style: Literal["waves", "bob", "bun", "short", "coils"] = "waves"
     hair_light: Share = 0.6
     face: Literal["oval", "square"] = "oval"
     lip_fullness: Share = 0.6
     brow_weight: Share = 0.5
     lashes: Share = 0.7
+    nose: Share = 0.2
+    lines: Share = 0.0
     freckles: Share = 0.0
     stubble: Share = 0.0
+    beard: Literal["none", "short", "full"] = "none"
+    beard_colour: Colour | None = None
     glasses: Literal["none", "round", "square"] = "none"
     glasses_frame: Colour = "#3a2c2a"
-    earrings: Literal["none", "studs", "hoops"] = "none"
+    earrings: Literal["none", "studs", "drops", "hoops"] = "none"
     jewellery: Colour = "#e3bd6a"
-    clothes: Literal["blazer", "crew", "turtleneck", "hoodie"] = "blazer"
+    clothes: Literal["blazer", "cardigan", "crew", "turtleneck", "hoodie", "dress"] = "blazer"
     fabric: Colour = "#2f4858"
     top: Colour = "#f3ece2"
-    background: Literal["studio", "evening", "plain"] = "studio"
+    background: Literal["studio", "evening", "library", "plain"] = "studio"
     backdrop: Colour = "#7fa3a5"
     light: Colour = "#ffd9ad"
+    rim: Share = 0.6
+    key: Colour = "#ffffff"
 
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> Look:

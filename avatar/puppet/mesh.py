@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from avatar.puppet import anatomy as at
 from avatar.puppet.motion import Pose
-from avatar.puppet.planes import Bytes
+from avatar.puppet.planes import Bytes, as_bytes
 
 Floats = npt.NDArray[np.float32]
 CELLS = 64
 """About how many mesh cells a side has; the exact number divides the picture."""
+MOST_SHIFT = 0.08
+"""No pose carries anything further up or down than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +36,19 @@ class Plane:
     source: Bytes
     target: Bytes
     coarse: int
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A part of the picture: rows and columns from, up to; px of luma, even."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def at(self, coarse: int) -> tuple[slice, slice]:
+        return slice(self.top // coarse, self.bottom // coarse), slice(self.left // coarse, self.right // coarse)
 
 
 def smooth(x: Floats) -> Floats:
@@ -66,7 +81,11 @@ class Mesh:
         self._shape = x.shape
         self._x, self._y = x.ravel(), y.ravel()
         self._jaw_side = np.exp(-(((self._x - 0.5) / np.float32(0.135)) ** 4)).astype(np.float32)
+        # The nodes, row by row, that can come from where the jaw is.
+        reached = np.flatnonzero((self._y > at.JAW_FROM_Y - MOST_SHIFT) & (self._y < at.NECK_END_Y + MOST_SHIFT))
+        self._jaw_nodes = slice(int(reached[0]), int(reached[-1]) + 1)
         self._fields = _fields(self._x, self._y)
+        self._sources = self.sources(Pose(), 0.0)
         side = (cells + 2) * cell
         # Kept from picture to picture: fresh ones would cost a page fault for every 4 KiB.
         self._buffers: dict[tuple[int, int], Floats] = {
@@ -87,17 +106,33 @@ class Mesh:
         moved_x, moved_y = amounts @ self._fields[0], amounts @ self._fields[1]
         source_x, source_y = self._x - moved_x, self._y - moved_y
         if jaw > 0.0:
-            source_y = source_y - np.float32(jaw * at.CHIN_DROP) * self._jaw_side * jaw_share(source_y)
+            near = self._jaw_nodes
+            source_y[near] -= np.float32(jaw * at.CHIN_DROP) * self._jaw_side[near] * jaw_share(source_y[near])
         return source_x.reshape(self._shape), source_y.reshape(self._shape)
 
-    def warp(self, pose: Pose, jaw: float, planes: Sequence[Plane]) -> None:
-        """Move the painting's planes into the picture's."""
-        sources = self.sources(pose, jaw)
+    def warp(self, pose: Pose, jaw: float, planes: Sequence[Plane], areas: Sequence[Area]) -> None:
+        """Move the painting's planes into these areas of the picture's."""
+        self._sources = self.sources(pose, jaw)
         for coarse in sorted({plane.coarse for plane in planes}):
-            x, y = (self._spread(source, axis, coarse) for axis, source in enumerate(sources))
+            x, y = (self._spread(source, axis, coarse) for axis, source in enumerate(self._sources))
             for plane in planes:
-                if plane.coarse == coarse:
-                    cv2.remap(plane.source, x, y, cv2.INTER_LINEAR, dst=plane.target, borderMode=cv2.BORDER_REPLICATE)
+                if plane.coarse != coarse:
+                    continue
+                for area in areas:
+                    part = area.at(coarse)
+                    cv2.remap(
+                        plane.source, x[part], y[part], cv2.INTER_LINEAR, dst=plane.target[part],
+                        borderMode=cv2.BORDER_REPLICATE,
+                    )  # fmt: skip
+
+    def warp_coarsely(self, source: Bytes) -> Bytes:
+        """Move one more plane of the painting as the last `warp` did, into a plane of two by two pixels a cell."""
+        side = np.float32(len(source))
+        x, y = (
+            cv2.resize(nodes * side - np.float32(0.5), (2 * nodes.shape[1], 2 * nodes.shape[0]))[2:-2, 2:-2]
+            for nodes in self._sources
+        )
+        return as_bytes(cv2.remap(source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
     def _spread(self, nodes: Floats, axis: int, coarse: int) -> Floats:
         """Nodes, one more than the picture needs on each side, to one value a pixel, in px of the painting's plane."""
@@ -125,7 +160,7 @@ def _fields(x: Floats, y: Floats) -> Floats:
         along = np.where(
             y < at.BROW_Y,
             (y - np.float32(at.BROW_Y)) / np.float32(0.045),
-            (y - np.float32(at.BROW_Y)) / np.float32(0.0165),
+            (y - np.float32(at.BROW_Y)) / np.float32(0.0195),
         )
         share = np.exp(-(across**6) - along**2).astype(np.float32)
         return zero, -share

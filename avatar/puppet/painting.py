@@ -1,20 +1,33 @@
-"""The whole figure, painted once for a look and a size, and shared by all conversations that show it."""
+"""The whole figure, painted once for a look and a size, and shared by all conversations that show it.
+
+The figure lies on a sheet that moves; what is behind it stays where it is. The sheet ends a little outside of the
+figure: of the backdrop, which is soft, only that thin seam moves along.
+"""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from avatar.frames import Planes
 from avatar.puppet import hair, head, scene
 from avatar.puppet.accessories import brows, glasses
-from avatar.puppet.brush import Canvas, Floats
+from avatar.puppet.brush import Canvas, Floats, as_floats, rgb
+from avatar.puppet.clothes import clothes
 from avatar.puppet.eyes import Eyes, eye_window
+from avatar.puppet.features import features
 from avatar.puppet.hairstyles import STYLES
 from avatar.puppet.lips import Lips, mouth_window
 from avatar.puppet.look import Look
 from avatar.puppet.planes import Bytes, Window, chroma_of, luma_of, to_bytes
+
+SEAM, SEAM_LEVEL = 0.005, 0.15
+"""How the sheet's edge is found: where the figure, blurred so far, is no more than this."""
+SEAM_COARSE = 4
+"""How many times smaller than the painting the sheet's edge is kept: it is smooth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +38,16 @@ class Painting:
         side: px of the square painting, finer than the picture.
         luma: uint8 [side, side]; eyes and mouth are blank skin.
         chroma: uint8 [side, side // 2], U above V.
+        beyond: uint8 [side // 4, side // 4], up to 127 on the sheet, more where it has ended.
+        backdrop: I420 of the picture's size, without the figure.
         eyes, lips: what is composed into it for each picture.
     """
 
     side: int
     luma: Bytes
     chroma: Bytes
+    beyond: Bytes
+    backdrop: Planes
     eyes: Eyes
     lips: Lips
 
@@ -40,21 +57,26 @@ def source_side(size_px: int) -> int:
 
     Twice as fine looks the same (42 dB PSNR between the two at 512 px) and costs half as much again to draw.
     """
-    return max(512, size_px * 3 // 2) // 2 * 2
+    return max(512, size_px * 3 // 2) // 4 * 4
 
 
 @functools.lru_cache(maxsize=4)
-def paint(look: Look, side: int) -> Painting:
-    """Paint a figure: about a second at 1024 px, then remembered."""
+def paint(look: Look, size_px: int) -> Painting:
+    """Paint a figure for pictures of this size: about a second at 512 px, then remembered."""
+    side = source_side(size_px)
     canvas = Canvas(side, side, side)
+    light = np.asarray(rgb(look.key), np.float32)
     scene.backdrop(canvas, look)
+    backdrop = (canvas.colour * light).clip(0.0, 1.0)
+    canvas.alpha[:] = 0.0
     hair.back(canvas, look)
     head.neck(canvas, look)
-    scene.clothes(canvas, look)
+    clothes(canvas, look)
     if STYLES[look.hair_style].ears:
         head.ears(canvas, look)
     over = hair.fringe(canvas, look)
     head.face(canvas, look, over)
+    features(canvas, look)
     brows(canvas, look)
     below = canvas.colour.copy()
     hair.front(canvas, look)
@@ -64,10 +86,37 @@ def paint(look: Look, side: int) -> Painting:
     front.alpha[:] = np.clip(np.abs(canvas.colour - below).max(axis=2) * 12.0, 0.0, 1.0)
     glasses(canvas, front, look)
     window, mouth = eye_window(side), mouth_window(side)
-    eyes = Eyes(window, look, below[window.luma], _cut(front, window))
-    lips = Lips(mouth, look, canvas.colour[mouth.luma].clip(0.0, 1.0))
-    colour: Floats = canvas.colour.clip(0.0, 1.0)
-    return Painting(side, to_bytes(luma_of(colour)), to_bytes(chroma_of(colour)), eyes, lips)
+    eyes = Eyes(window, look, below[window.luma], _cut(front, window), light)
+    colour: Floats = (canvas.colour * light).clip(0.0, 1.0)
+    lips = Lips(mouth, look, colour[mouth.luma], light)
+    return Painting(
+        side,
+        to_bytes(_dithered(luma_of(colour))),
+        to_bytes(chroma_of(colour)),
+        _beyond(canvas),
+        _i420(as_floats(cv2.resize(backdrop, (size_px, size_px), interpolation=cv2.INTER_AREA))),
+        eyes,
+        lips,
+    )
+
+
+def _beyond(canvas: Canvas) -> Bytes:
+    """Where the sheet has ended, a little outside of the figure."""
+    small = canvas.width // SEAM_COARSE, canvas.width // SEAM_COARSE
+    figure = as_floats(cv2.resize(np.clip(3.0 * canvas.alpha, 0.0, 1.0), small, interpolation=cv2.INTER_AREA))
+    sheet = canvas.blurred(figure, SEAM / SEAM_COARSE)
+    return to_bytes(255.0 * np.clip(1.0 - 0.5 * sheet / SEAM_LEVEL, 0.0, 1.0))
+
+
+def _i420(colour: Floats) -> Planes:
+    size = colour.shape[0]
+    chroma = to_bytes(chroma_of(colour)).reshape(size // 2, size)
+    return np.vstack([to_bytes(_dithered(luma_of(colour))), chroma])
+
+
+def _dithered(luma: Floats) -> Floats:
+    """Less than one level of fixed noise, without which soft gradients show bands."""
+    return luma + (np.random.default_rng(1).random(luma.shape, np.float32) - np.float32(0.5)) * np.float32(0.9)
 
 
 def _cut(front: Canvas, window: Window) -> Canvas | None:

@@ -1,22 +1,29 @@
 """One picture of the figure: a pose and a mouth in, I420 planes out.
 
-Eyes and mouth are composed into this rig's own copy of the painting, then the mesh moves the whole of it into the
-picture: luma and the two chroma planes once each, nothing in colour spaces that no encoder wants.
+Eyes and mouth are composed into this rig's own copy of the painting, the mesh moves the whole of it, and it is laid
+over the backdrop: luma and the two chroma planes once each, nothing in colour spaces that no encoder wants.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from avatar.frames import Planes
+from avatar.puppet import anatomy as at
 from avatar.puppet.look import Look
-from avatar.puppet.mesh import Mesh, Plane
+from avatar.puppet.mesh import Area, Mesh, Plane
 from avatar.puppet.motion import AT_REST, Pose
 from avatar.puppet.mouth import REST, Mouth
-from avatar.puppet.painting import paint, source_side
+from avatar.puppet.painting import paint
+from avatar.puppet.planes import Bytes
 from avatar.renderer import RendererError
 
 SMALLEST_PX, LARGEST_PX = 256, 1024
+SHOULDERS_FROM = 0.80
+"""Above this height only the head's columns move; below it the whole width does."""
+SWAY, TILT = 0.045, 0.115
+"""How far any pose carries the head sideways, and by how many radians it tilts it."""
 
 
 class Rig:
@@ -30,41 +37,72 @@ class Rig:
         if size_px % 2 or not SMALLEST_PX <= size_px <= LARGEST_PX:
             raise RendererError(f"a puppet of {size_px} px cannot be drawn: even sizes, {SMALLEST_PX} to {LARGEST_PX}")
         self._size_px = size_px
-        self._painting = paint(look, source_side(size_px))
+        self._painting = paint(look, size_px)
         self._mesh = Mesh(size_px, self._painting.side)
-        # At rest the mouth is the same picture after picture.
+        self._areas = _areas(self._painting.beyond, size_px)
+        # At rest the mouth is the same picture after picture, and eyes are still more often than not.
         self._spoken = (REST, AT_REST.smile, AT_REST.aside)
         self._lips = self._painting.lips.compose(*self._spoken)
+        self._seen = (AT_REST.lids, AT_REST.gaze_x, AT_REST.gaze_y)
+        self._eyes = self._painting.eyes.compose(*self._seen)
         self._luma = self._painting.luma.copy()
         self._chroma = self._painting.chroma.copy()
+        # Where the sheet has ended, at chroma's size: kept, as the mesh's buffers are.
+        self._beyond: Bytes = np.zeros((size_px // 2, size_px // 2), np.uint8)
 
     def draw(self, pose: Pose, mouth: Mouth) -> Planes:
         """I420, uint8 [size * 3 // 2, size]: a function of its arguments alone."""
         painting, half_side = self._painting, self._painting.side // 2
-        spoken = (mouth, pose.smile, pose.aside)
+        spoken, seen = (mouth, pose.smile, pose.aside), (pose.lids, pose.gaze_x, pose.gaze_y)
         if spoken != self._spoken:
             self._spoken, self._lips = spoken, painting.lips.compose(*spoken)
-        lips_luma, lips_chroma, jaw = self._lips
-        eyes_luma, eyes_chroma = painting.eyes.compose(pose.lids, pose.gaze_x, pose.gaze_y)
-        for window, luma, chroma in (
-            (painting.eyes.window, eyes_luma, eyes_chroma),
-            (painting.lips.window, lips_luma, lips_chroma),
-        ):
-            self._luma[window.luma] = luma
-            rows, columns = window.chroma
-            middle = window.height // 2
-            self._chroma[:half_side][rows, columns] = chroma[:middle]
-            self._chroma[half_side:][rows, columns] = chroma[middle:]
-        size = self._size_px
+        if seen != self._seen:
+            self._seen, self._eyes = seen, painting.eyes.compose(*seen)
+        (lips_luma, lips_chroma, jaw), (eyes_luma, eyes_chroma) = self._lips, self._eyes
+        window = painting.eyes.window
+        self._luma[window.luma] = eyes_luma
+        rows, columns = window.chroma
+        middle = window.height // 2
+        self._chroma[:half_side][rows, columns] = eyes_chroma[:middle]
+        self._chroma[half_side:][rows, columns] = eyes_chroma[middle:]
+        window = painting.lips.window
+        self._luma[window.luma] = lips_luma
+        rows, columns = window.chroma
+        middle = window.width // 2
+        self._chroma[:half_side][rows, columns] = lips_chroma[:, :middle]
+        self._chroma[half_side:][rows, columns] = lips_chroma[:, middle:]
+        size, half = self._size_px, self._size_px // 2
         planes = np.empty((size * 3 // 2, size), np.uint8)
-        halves = planes[size:].reshape(size, size // 2)
+        laid, behind = ((whole[:size], *whole[size:].reshape(2, half, half)) for whole in (planes, painting.backdrop))
         self._mesh.warp(
             pose,
             jaw,
             (
-                Plane(self._luma, planes[:size], 1),
-                Plane(self._chroma[:half_side], halves[: size // 2], 2),
-                Plane(self._chroma[half_side:], halves[size // 2 :], 2),
+                Plane(self._luma, laid[0], 1),
+                Plane(self._chroma[:half_side], laid[1], 2),
+                Plane(self._chroma[half_side:], laid[2], 2),
             ),
+            self._areas,
         )
+        seam = self._mesh.warp_coarsely(painting.beyond)
+        cv2.resize(seam, self._beyond.shape, dst=self._beyond, interpolation=cv2.INTER_LINEAR)
+        cv2.threshold(self._beyond, 127, 255, cv2.THRESH_BINARY, dst=self._beyond)
+        # Two pixels of a row as one number: so luma, too, is laid with chroma's mask.
+        still, plane = behind[0].view(np.uint16), laid[0].view(np.uint16)
+        halves = (still[0::2], plane[0::2]), (still[1::2], plane[1::2])
+        for still, plane in (*halves, *zip(behind[1:], laid[1:], strict=True)):
+            cv2.copyTo(still, self._beyond, plane)
         return planes
+
+
+def _areas(beyond: Bytes, size_px: int) -> tuple[Area, ...]:
+    """The parts of a picture in which the sheet can ever be: the head's columns, and everything at shoulder height."""
+    shoulders = round(SHOULDERS_FROM * size_px) // 4 * 4
+    count = len(beyond)
+    head = beyond[: int(SHOULDERS_FROM * count)] < 128
+    far = [SWAY + TILT * abs(at.NECK_PIVOT_Y - row / count) for row in range(len(head))]
+    ends = [np.flatnonzero(row) / count for row in head]
+    used = [(row[0] - reach, row[-1] + 1.0 / count + reach) for row, reach in zip(ends, far, strict=True) if len(row)]
+    left = max(0, int(min(start for start, _ in used) * size_px) // 4 * 4)
+    right = min(size_px, -(-int(max(end for _, end in used) * size_px) // 4) * 4)
+    return Area(0, left, shoulders, right), Area(shoulders, 0, size_px, size_px)

@@ -28,7 +28,7 @@ from training.mouth.speakers import EspeakSpeaker, Spoken
 pytestmark = pytest.mark.media
 
 SIZE_PX = 512
-SPEAKING = (0.0, 0.0, 0.0, 1.0)
+SPEAKING = (0.0, 0.0, 0.0, 1.0, 0.0)
 SENTENCE = "My brother bought a big blue map and five pounds of apples. Papa may have moved the heavy piano above."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -33,10 +34,26 @@ def test_an_empty_section_is_a_character() -> None:
     assert Look.parse({}) == Look()
 
 
-def test_every_shipped_persona_has_a_look_that_can_be_drawn() -> None:
-    assert shipped_personas()
-    for name in shipped_personas():
-        Look.parse(load_persona(name).look)
+WORN = [f"{name}:{look}" for name in shipped_personas() for look in load_persona(name).look_names]
+
+
+def test_there_are_two_looks_of_one_persona_and_a_second_persona() -> None:
+    assert {"mien:default", "mien:evening", "abel:default"} <= set(WORN)
+
+
+def test_every_shipped_look_is_another_picture() -> None:
+    """Of one person the face is the same and what surrounds it differs; of two the face differs as well."""
+    drawn = {
+        name: Rig(Look.parse(load_persona(name).look), 256).draw(AT_REST, REST)[:256].astype(np.int16) for name in WORN
+    }
+    eyes, around = (slice(100, 160), slice(90, 166)), (slice(200, 256), slice(0, 256))
+
+    def apart(one: str, other: str, part: tuple[slice, slice]) -> float:
+        return float(np.abs(drawn[one][part] - drawn[other][part]).mean())
+
+    for one, other in itertools.combinations(WORN, 2):
+        assert apart(one, other, around) > 15.0
+    assert apart("mien:default", "mien:evening", eyes) < 20.0 < 30.0 < apart("mien:default", "abel:default", eyes)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +62,7 @@ def test_every_shipped_persona_has_a_look_that_can_be_drawn() -> None:
         ({"hare": "#000000"}, r"look\.hare is not known: accepted are .*hair_style"),
         ({"hair": "brown"}, r"look\.hair = 'brown': .*#rrggbb"),
         ({"hair": "#12345g"}, r"#rrggbb"),
-        ({"hair_style": "mohawk"}, r"'mohawk'.*'waves', 'bob', 'bun' or 'short'"),
+        ({"hair_style": "mohawk"}, r"'mohawk'.*'waves', 'bob', 'bun', 'short' or 'coils'"),
         ({"stubble": 3}, r"look\.stubble = 3: .*less than or equal to 1"),
         ({"hair": "red", "eyes": 7}, r"look\.eyes = 7.*; look\.hair"),
     ],
@@ -67,10 +84,8 @@ def test_any_even_size_shows_the_same_figure(size_px: int) -> None:
     """Of every size the mean brightness in a coarse grid is the same, so nothing is shifted or cut."""
 
     def coarse(size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        luma = Rig(Look(), size).draw(AT_REST, REST)[:size].astype(float)
-        edges = np.linspace(0, size, 9).astype(int)
-        pairs = list(itertools.pairwise(edges))
-        return np.array([[luma[a:b, c:d].mean() for c, d in pairs] for a, b in pairs])
+        luma = Rig(Look(), size).draw(AT_REST, REST)[:size].astype(np.float64)
+        return np.asarray(cv2.resize(luma, (8, 8), interpolation=cv2.INTER_AREA))
 
     assert np.abs(coarse(size_px) - coarse(320)).max() < 3.0
 
@@ -83,9 +98,18 @@ def test_looks_differ_where_they_say_so() -> None:
     assert first[hair].mean() > other[hair].mean()
 
 
-@pytest.mark.parametrize("style", ["waves", "bob", "bun", "short"])
-@pytest.mark.parametrize("clothes", ["turtleneck", "hoodie"])
-def test_every_style_can_be_painted(style: str, clothes: str) -> None:
+@pytest.mark.parametrize(
+    ("style", "clothes", "background"),
+    [
+        ("waves", "turtleneck", "plain"),
+        ("bob", "hoodie", "studio"),
+        ("bun", "dress", "evening"),
+        ("short", "cardigan", "library"),
+        ("coils", "crew", "plain"),
+    ],
+)
+@pytest.mark.parametrize("beard", ["none", "short"])
+def test_every_style_can_be_painted(style: str, clothes: str, background: str, beard: str) -> None:
     look = Look.parse(
         {
             "hair_style": style,
@@ -93,7 +117,9 @@ def test_every_style_can_be_painted(style: str, clothes: str) -> None:
             "earrings": "hoops",
             "glasses": "round",
             "freckles": 0.5,
-            "background": "plain",
+            "lines": 0.5,
+            "background": background,
+            "beard": beard,
         }
     )
     planes = Rig(look, 256).draw(AT_REST, REST)

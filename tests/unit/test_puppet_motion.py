@@ -163,7 +163,7 @@ def test_expressions_can_be_told_apart_in_pictures() -> None:
 
 
 def test_what_expressions_do() -> None:
-    idle, listening, thinking, speaking = (MOODS[each] for each in Expression)
+    idle, listening, thinking, speaking, amused = (MOODS[each] for each in Expression)
     assert thinking.gaze_y < -0.5
     assert abs(thinking.gaze_x) > 0.5
     assert abs(thinking.brow_left - thinking.brow_right) > 0.01
@@ -171,4 +171,6 @@ def test_what_expressions_do() -> None:
     assert listening.brow_left > idle.brow_left
     assert listening.lean > idle.lean
     assert speaking != idle
-    assert all(abs(value) <= 1.0 for pose in MOODS.values() for value in astuple(pose))
+    assert amused.smile > 1.0 >= max(pose.smile for pose in (idle, listening, thinking, speaking))
+    assert amused.lids > max(pose.lids for pose in (idle, listening, thinking, speaking))
+    assert all(abs(value) <= 1.0 for pose in MOODS.values() for value in astuple(pose)[:-2])
