@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from livekit import rtc
 from livekit.agents import JobContext
@@ -227,10 +228,11 @@ class _Avatar:
             self._wait(COME_S)
             for participant in list(room.remote_participants.values()):
                 self._came(participant)
-            await asyncio.wait([clock, watching, self._left], return_when=asyncio.FIRST_COMPLETED)
-            for task in (clock, watching):
-                if task.done():
-                    task.result()
+            waited: list[asyncio.Future[Any]] = [clock, watching, self._left]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for failed in (clock, watching):
+                if failed.done():
+                    failed.result()
             return self._left.result()
         finally:
             if self._waiting is not None:

@@ -27,7 +27,8 @@ STARTED = "lk.playback_started"
 FINISHED = "lk.playback_finished"
 PAUSE = "mien.pause"
 RESUME = "mien.resume"
-"""livekit-agents' avatars know no pause; livekit-plugins-mien calls these two besides."""
+ALIVE = "mien.alive"
+"""Calls of livekit-plugins-mien; livekit-agents' avatars know no pause, and are not asked whether they live."""
 AHEAD_S = 6.0
 """How much of what came is handed to the playout before it is due."""
 IDLE_S = 10.0
@@ -79,6 +80,7 @@ class RemoteSpeech:
         local.register_rpc_method(CLEAR, self._clear)
         local.register_rpc_method(PAUSE, self._pause)
         local.register_rpc_method(RESUME, self._resume)
+        local.register_rpc_method(ALIVE, lambda call: "ok")
         self._room.register_byte_stream_handler(TOPIC, self._stream)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._read_all()), loop.create_task(self._call_all())]

@@ -34,7 +34,7 @@ def tell(event: str, **more: object) -> None:
     print(json.dumps({"event": event} | more), flush=True)
 
 
-class Hum(tts.TTS):
+class Hum(tts.TTS[str]):
     """Hums for 50 ms a character, louder and softer four times a second."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ async def entrypoint(ctx: JobContext) -> None:
             case text:
                 session.say(text)
 
-    avatar = mien.AvatarSession(persona=json.loads(ctx.job.metadata or "{}").get("persona"))
+    avatar = mien.AvatarSession(**json.loads(ctx.job.metadata or "{}"))
     await avatar.start(session, room=ctx.room)
     options = room_io.RoomOptions(audio_input=False, text_input=room_io.TextInputOptions(text_input_cb=said))
     await session.start(Agent(instructions=""), room=ctx.room, room_options=options)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from livekit import api, rtc
@@ -24,6 +25,14 @@ AVATAR_NAME = "mien-avatar"
 ATTEMPT_S = 10.0
 """How long one call may take to bring an avatar before it is called again."""
 AGAIN_S = 1.0
+TAKEN_S = 2.0
+"""A call that no worker has taken by then is lost: LiveKit does not keep it for one that comes later."""
+ALIVE = "mien.alive"
+ALIVE_S = 1.0
+"""How often a worker is asked whether it lives, and how long its answer may take besides the way."""
+WAY_S = 1.5
+DEAD_AFTER = 3
+"""Unanswered questions. LiveKit itself keeps the participant of a process that died for 20 s and more."""
 
 
 class MienException(Exception):
@@ -78,7 +87,7 @@ class AvatarSession(BaseAvatarSession[str]):
     def provider(self) -> str:
         return "mien"
 
-    async def start(self, agent_session: AgentSession, room: rtc.Room) -> None:
+    async def start(self, agent_session: AgentSession[Any], room: rtc.Room) -> None:
         """Call for the avatar and send it the session's speech; before `agent_session.start` or after it.
 
         Raises:
@@ -124,15 +133,13 @@ class AvatarSession(BaseAvatarSession[str]):
         """Call again whenever it is gone, until it is back."""
         while True:
             if await self._there(room):
-                await self._gone.wait()
+                await self._until_gone(room)
                 logger.warning("the avatar left the room; calling it again")
                 await asyncio.sleep(AGAIN_S)  # after a reconnection of our own it is still there
                 if self._identity in room.remote_participants:
                     continue
             else:
-                logger.warning(
-                    "no avatar came in %.0f s: is a worker `mien avatar` running as %r?", ATTEMPT_S, self._name
-                )
+                logger.warning("no avatar has come yet: is a worker `mien avatar` running as %r?", self._name)
             try:
                 await self._call_off()
                 await self._call()
@@ -145,12 +152,44 @@ class AvatarSession(BaseAvatarSession[str]):
         while not room.isconnected():  # noqa: ASYNC110 - the session connects it, in its own time
             await asyncio.sleep(AGAIN_S / 4)
         self._gone.clear()
+        arriving = asyncio.create_task(utils.wait_for_participant(room=room, identity=self._identity))
         try:
-            async with asyncio.timeout(ATTEMPT_S):
-                await utils.wait_for_participant(room=room, identity=self._identity)
-        except (TimeoutError, RuntimeError):  # the latter: our own connection broke meanwhile
-            return False
-        return True
+            done, _ = await asyncio.wait([arriving], timeout=TAKEN_S)
+            if not done and await self._taken():
+                done, _ = await asyncio.wait([arriving], timeout=ATTEMPT_S - TAKEN_S)
+            # The exception: our own connection broke meanwhile.
+            return bool(done) and arriving.exception() is None
+        finally:
+            arriving.cancel()
+
+    async def _until_gone(self, room: rtc.Room) -> None:
+        """Wait until it has left; one whose process does not answer any more is removed."""
+        unanswered = 0
+        while not self._gone.is_set():
+            try:
+                async with asyncio.timeout(ALIVE_S):
+                    await self._gone.wait()
+            except TimeoutError:
+                pass
+            else:
+                return
+            try:
+                await room.local_participant.perform_rpc(
+                    destination_identity=self._identity,
+                    method=ALIVE,
+                    payload="",
+                    response_timeout=ALIVE_S + WAY_S,
+                    max_round_trip_latency=WAY_S,
+                )
+                unanswered = 0
+            except rtc.RpcError as error:
+                if error.code == rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD:
+                    await self._gone.wait()
+                    return
+                unanswered += room.isconnected()
+            if unanswered == DEAD_AFTER:
+                logger.warning("the avatar does not answer any more and is removed")
+                await self._remove()
 
     def _participant_gone(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._identity:
@@ -164,6 +203,27 @@ class AvatarSession(BaseAvatarSession[str]):
         request = api.CreateAgentDispatchRequest(agent_name=self._name, room=self._room_name, metadata=self._metadata)
         async with self._service() as service:
             self._dispatch = (await service.agent_dispatch.create_dispatch(request)).id
+
+    async def _taken(self) -> bool:
+        """Whether a worker has taken the call."""
+        if self._dispatch is None:
+            return False
+        try:
+            async with self._service() as service:
+                dispatch = await service.agent_dispatch.get_dispatch(self._dispatch, self._room_name)
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            logger.debug("the server does not tell about the dispatch: %s", error)
+            return False
+        return dispatch is not None and bool(dispatch.state.jobs)
+
+    async def _remove(self) -> None:
+        try:
+            async with self._service() as service:
+                await service.room.remove_participant(
+                    api.RoomParticipantIdentity(room=self._room_name, identity=self._identity)
+                )
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            logger.warning("the avatar that does not answer cannot be removed: %s", error)
 
     async def _call_off(self) -> None:
         dispatch, self._dispatch = self._dispatch, None
