@@ -175,6 +175,7 @@ async def test_each_utterance_ends_once_however_it_is_interrupted(
             await person.write(SENTENCE * 3)
             await asyncio.sleep(pause_s)
             await person.write("/stop")
+        await asyncio.sleep(1.0)  # the agent reads messages side by side: the last /stop must not come after the next
         before = len(agent.told("often", "finished"))
         await person.write("still there")
         await until(
