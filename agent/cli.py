@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("mode", choices=("start", "dev"), help="start: end in peace when told to; dev: at once")
     agent.set_defaults(run=_agent, log_level=logging.INFO)
 
+    avatar = commands.add_parser("avatar", parents=[common], help="be the face of other people's LiveKit agents")
+    avatar.add_argument("mode", choices=("start", "dev"), help="start: end in peace when told to; dev: at once")
+    avatar.set_defaults(run=_avatar, log_level=logging.INFO)
+
     page = commands.add_parser("page", parents=[common], help="serve the page, and its tokens, for LiveKit rooms")
     page.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
     page.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
@@ -108,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--persona", help="who it is: a shipped persona's name or a folder, and a look (mien, mien:evening)"
         )
+    for command in (render, say):
+        command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    for command in (talk, agent, avatar, page, render, say):
+        command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument(
             "--portrait",
@@ -236,6 +244,13 @@ def _stream(arguments: argparse.Namespace) -> int:
 def _agent(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, {})
     from agent.worker import run
+
+    run(settings, dev=arguments.mode == "dev")
+
+
+def _avatar(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, {})
+    from agent.avatar_worker import run
 
     run(settings, dev=arguments.mode == "dev")
 

@@ -119,6 +119,9 @@ class LiveKitSettings(_Section):
     api_key: SecretStr | None = None
     api_secret: SecretStr | None = None
     agent_name: Annotated[str, Field(min_length=1, max_length=100)] = "mien"
+    avatar_name: Annotated[str, Field(min_length=1, max_length=100)] = "mien-avatar"
+    portraits: Path | None = None
+    """The folder of those portraits that other people's agents may ask for."""
     host: str = "127.0.0.1"
     """Where the worker's health is served; on `port`, any free one in `dev`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8081
@@ -246,6 +249,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "LIVEKIT_API_SECRET": ("livekit", "api_secret"),
     "MIEN_LIVEKIT_PUBLIC_URL": ("livekit", "public_url"),
     "MIEN_AGENT_NAME": ("livekit", "agent_name"),
+    "MIEN_AVATAR_NAME": ("livekit", "avatar_name"),
+    "MIEN_PORTRAITS": ("livekit", "portraits"),
     "MIEN_AGENT_HOST": ("livekit", "host"),
     "MIEN_AGENT_PORT": ("livekit", "port"),
     "MIEN_AGENT_METRICS_PORT": ("livekit", "metrics_port"),

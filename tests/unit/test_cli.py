@@ -37,6 +37,7 @@ def test_help_names_every_command() -> None:
     assert re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE) == [
         "talk",
         "agent",
+        "avatar",
         "page",
         "stream",
         "render",
@@ -53,6 +54,7 @@ def test_help_names_every_command() -> None:
     [
         ("talk", "--host --port --persona --renderer --portrait --no-open --tls-cert --tls-key --size --verbose"),
         ("agent", "start dev --persona --renderer --portrait --size --verbose"),
+        ("avatar", "start dev --persona --renderer --portrait --size --verbose"),
         ("page", "--host --port --persona --renderer --portrait --size --verbose"),
         ("render", "SPEECH -o --persona --renderer --portrait --size"),
         ("prepare", "PHOTO -o --consent --force"),

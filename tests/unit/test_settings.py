@@ -71,6 +71,8 @@ def test_every_variable_reaches_its_setting() -> None:
         "LIVEKIT_API_SECRET": "secret",
         "MIEN_LIVEKIT_PUBLIC_URL": "wss://rooms.example",
         "MIEN_AGENT_NAME": "guide",
+        "MIEN_AVATAR_NAME": "guide-face",
+        "MIEN_PORTRAITS": "portraits",
         "MIEN_AGENT_HOST": "0.0.0.0",
         "MIEN_AGENT_PORT": "9001",
         "MIEN_AGENT_METRICS_PORT": "9002",
