@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.chromium import executable
 from tests.browser.conftest import FLAGS, Watched
-from tests.browser.steps import button, state, stats, wait_until
+from tests.browser.steps import button, caption, say, state, stats, wait_until
 from tests.livekit.page import page_server
 from tests.livekit.server import LiveKitServer
 from tests.livekit.worker import Worker
@@ -69,8 +69,14 @@ def begin(page: Page) -> None:
     expect(state(page, "Listening")).to_be_visible(timeout=PATIENCE_MS)
 
 
-def connected(page: Page) -> bool:
-    return bool(page.evaluate("mien.client.connection.phase === 'connected'"))
+def begin_without(page: Page) -> None:
+    """The same where there is no microphone."""
+    button(page, "Start conversation").click()
+    expect(state(page, "Ready")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def caption_text(page: Page) -> str:
+    return caption(page).inner_text() if caption(page).count() else ""
 
 
 def test_starts_hears_and_sees_the_avatar_through_one_element(open_page: OpenPage, url: str) -> None:
@@ -91,3 +97,85 @@ def test_starts_hears_and_sees_the_avatar_through_one_element(open_page: OpenPag
     )
     captions = page.get_by_role("log", name="Captions")
     expect(captions).to_contain_text(re.compile("Mien"))
+
+
+def test_typing_is_answered_and_an_interruption_cuts_the_caption(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    begin(page)
+    say(page, "What is two plus two?")
+    expect(page.get_by_role("log", name="Captions")).to_contain_text("You: What is two plus two?")
+    wait_until(page, lambda: "4" in caption_text(page) or "four" in caption_text(page), "an answer", PATIENCE_S)
+    button(page, "Details").click()
+    expect(page.get_by_role("row", name=re.compile("Together"))).to_be_visible(timeout=PATIENCE_MS)
+    expect(state(page, "Listening")).to_be_visible(timeout=PATIENCE_MS)
+
+    say(page, "Tell me a story")
+    expect(state(page, "Speaking")).to_be_visible(timeout=PATIENCE_MS)
+    wait_until(page, lambda: len(caption_text(page)) > 10, "some words", PATIENCE_S)
+    button(page, "Interrupt").click()
+    expect(state(page, "Listening")).to_be_visible(timeout=PATIENCE_MS)
+    expect(caption(page)).to_contain_text("—")
+
+
+def test_mute_voices_and_half_duplex_reach_the_avatar(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    begin(page)
+    wait_until(page, lambda: stats(page)["microphone"]["level"] > 0, "the microphone is heard", PATIENCE_S)
+    button(page, "Mute microphone").click()
+    expect(state(page, "Muted")).to_be_visible()
+    wait_until(page, lambda: stats(page)["microphone"]["level"] == 0, "a silent microphone", PATIENCE_S)
+    button(page, "Mute microphone").click()
+    wait_until(page, lambda: stats(page)["microphone"]["level"] > 0, "the microphone again", PATIENCE_S)
+
+    voices = page.evaluate("mien.client.hello.voices.filter(({ online }) => !online).map(({ id }) => id)")
+    other = next(voice for voice in voices if voice != page.evaluate("mien.client.hello.voice"))
+    page.evaluate("(voice) => mien.client.setVoice(voice)", other)
+    wait_until(page, lambda: page.evaluate("mien.client.hello.voice") == other, "the other voice", PATIENCE_S)
+
+    sent = stats(page)["microphone"]["packets"]
+    button(page, "Choose microphone").click()
+    page.get_by_role("menuitemradio", name="Fake Audio Input 2").click()
+    wait_until(page, lambda: stats(page)["microphone"]["packets"] > sent + 20, "the other microphone", PATIENCE_S)
+
+
+def test_leaving_ends_the_conversation_and_another_can_begin(open_page: OpenPage, url: str, worker: Worker) -> None:
+    page = open_page(url)
+    begin(page)
+    first = page.evaluate("mien.client.hello.session")
+    before = worker.conversations()
+    button(page, "Leave").click()
+    expect(button(page, "Start conversation")).to_be_visible()
+    assert page.evaluate("mien.client.microphone.status") == "off", "the microphone must be given back"
+    wait_until(page, lambda: worker.conversations() < before, "the avatar leaves too", PATIENCE_S)
+    begin(page)
+    assert page.evaluate("mien.client.hello.session") != first
+
+
+def test_without_a_microphone_one_types(open_page: OpenPage, url: str) -> None:
+    page = open_page(url, microphone=False)
+    begin_without(page)
+    expect(page.get_by_text("The microphone was refused.")).to_be_visible()
+    say(page, "What is two plus two?")
+    wait_until(page, lambda: "4" in caption_text(page) or "four" in caption_text(page), "an answer", PATIENCE_S)
+
+
+def test_two_tabs_are_two_rooms(open_page: OpenPage, url: str) -> None:
+    first, second = open_page(url), open_page(url)
+    begin(first)
+    begin(second)
+    session = "mien.client.hello.session"
+    assert first.evaluate(session) != second.evaluate(session)
+    say(first, "only here")
+    expect(first.get_by_role("log", name="Captions")).to_contain_text("You: only here")
+    assert "only here" not in second.locator("mien-avatar").inner_text()
+
+
+def test_nothing_of_livekit_but_its_server_is_called(open_page: OpenPage, url: str, livekit: LiveKitServer) -> None:
+    page = open_page(url)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    begin(page)
+    assert any(address.startswith(livekit.url) for address in asked)
+    ours = (url, f"blob:{url}", livekit.url, livekit.url.replace("ws", "http", 1))
+    assert [address for address in asked if not address.startswith(ours)] == []
