@@ -1,12 +1,13 @@
 # make talk            set up if needed, then talk to the avatar in the browser (ARGS="--port 9000" and the like)
 # make livekit         the same over a LiveKit server: starts one, the agent and the page
 # make portrait        install the models that `mien prepare PHOTO` finds a face with (7 MB)
+# make stream-demo     a stream on this machine, with an RTMP server of its own, to watch in the browser
 # make test, check     all tests with coverage; linting, formatting and types
 # make constraints     write constraints.txt again from pyproject.toml (needs uv)
 # make clean           remove what these made
 
 .DEFAULT_GOAL := help
-.PHONY: help talk livekit portrait test test-setup check constraints clean
+.PHONY: help talk livekit stream-demo portrait test test-setup check constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/  \1/p' Makefile
@@ -30,10 +31,14 @@ portrait: .venv/.installed
 livekit: .venv/.installed
 	@exec scripts/livekit $(ARGS)
 
+stream-demo: .venv/.installed
+	@exec .venv/bin/python scripts/stream-demo $(ARGS)
+
 test-setup: .venv/.installed-dev
 	@scripts/portrait
 	@scripts/chromium >/dev/null
 	@scripts/livekit-server >/dev/null
+	@scripts/rabbitmq >/dev/null
 
 test: test-setup
 	@exec scripts/test $(ARGS)

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--no-open", action="store_true", help="do not open the browser")
     talk.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate chain (PEM)")
     talk.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key (PEM)")
+    talk.add_argument("--rtmp", metavar="URL", help="put the conversation on air there too, as `mien stream` does")
     talk.set_defaults(run=_talk, log_level=logging.INFO)
 
     agent = commands.add_parser("agent", parents=[common], help="talk in the rooms of a LiveKit server")
@@ -72,6 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
     page.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
     page.set_defaults(run=_page, log_level=logging.INFO)
+    stream = commands.add_parser("stream", parents=[common], help="be on air at an RTMP server, and say what comes in")
+    stream.add_argument(
+        "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
+    )
+    stream.add_argument(
+        "--amqp", metavar="URL", help="a RabbitMQ that tells it what to say (RABBITMQ_URL, RABBITMQ_HOST)"
+    )
+    stream.add_argument("--record", type=Path, metavar="FOLDER", help="keep what goes on air there, an hour a file")
+    stream.add_argument("--background", metavar="WHAT", help="#rrggbb, or an image or video behind the avatar")
+    stream.add_argument("--captions", action="store_const", const=True, help="show what is said as text")
+    stream.add_argument("--label", metavar="TEXT", help="letters in the corner that say what this is, such as AI")
+    stream.add_argument("--host", help="address to serve health, metrics and the page on (127.0.0.1)")
+    stream.add_argument("--port", type=int, help="port for them (8080; 0: any free one)")
+    stream.set_defaults(run=_stream, log_level=logging.INFO)
 
     render = commands.add_parser("render", parents=[common], help="make a video of the avatar speaking a recording")
     render.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
@@ -80,11 +95,16 @@ def _parser() -> argparse.ArgumentParser:
     say = commands.add_parser("say", parents=[common], help="make a video of the avatar saying a text")
     say.add_argument("text", metavar="TEXT", help="what it says; - reads standard input")
     say.add_argument("--voice", help="the TTS provider's voice, as TTS_VOICE")
+    say.add_argument(
+        "--priority", type=int, choices=range(10), metavar="0-9", help="with --to: higher ones go first (0)"
+    )
     say.set_defaults(run=_say, log_level=logging.WARNING)
 
-    for command in (render, say):
-        command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
-    for command in (talk, agent, page, render, say):
+    render.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    where = say.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--out", type=Path, metavar="OUT.mp4", help="the video to write")
+    where.add_argument("--to", metavar="URL", help="no video: have the stream that serves this address say it")
+    for command in (talk, stream, agent, page, render, say):
         command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument(
@@ -159,6 +179,10 @@ def _settings(arguments: argparse.Namespace, overrides: dict[str, Any]) -> Setti
     return load_settings(os.environ, env_file=Path(".env"), overrides=overrides)
 
 
+def _addresses(given: str | None) -> list[str] | None:
+    return None if given is None else [part.strip() for part in given.split(",") if part.strip()]
+
+
 def _talk(arguments: argparse.Namespace) -> int:
     settings = _settings(
         arguments,
@@ -167,16 +191,44 @@ def _talk(arguments: argparse.Namespace) -> int:
             "MIEN_PORT": arguments.port,
             "MIEN_TLS_CERT": arguments.tls_cert,
             "MIEN_TLS_KEY": arguments.tls_key,
+            "RTMP_URL": _addresses(arguments.rtmp),
         },
     )
     from agent.face import choose_face, paint_ahead
     from agent.persona import load_persona
 
     # The face is painted while everything else is imported: each takes about two seconds.
-    still = paint_ahead(choose_face(settings.avatar, load_persona(settings.avatar.persona)))
+    persona = load_persona(settings.avatar.persona)
+    face = choose_face(settings.avatar, persona)
+    still = paint_ahead(face)
+    from agent.conversation import Conversation
     from agent.talk import run
 
-    run(settings, open_browser=not arguments.no_open, still=still)
+    kind = Conversation
+    if arguments.rtmp is not None:  # RTMP_URL alone is for `mien stream`: nobody's conversation goes on air unasked
+        from agent.broadcast import Broadcast, streamed
+
+        kind = streamed(Broadcast(settings.stream, persona.name, face.backend))
+    run(settings, open_browser=not arguments.no_open, still=still, conversation=kind)
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    settings = _settings(
+        arguments,
+        {
+            "RTMP_URL": _addresses(arguments.rtmp),
+            "RABBITMQ_URL": arguments.amqp,
+            "MIEN_STREAM_RECORD": arguments.record,
+            "MIEN_STREAM_BACKGROUND": arguments.background,
+            "MIEN_STREAM_CAPTIONS": arguments.captions,
+            "MIEN_STREAM_LABEL": arguments.label,
+            "MIEN_HOST": arguments.host,
+            "MIEN_PORT": arguments.port,
+        },
+    )
+    from agent.stream import run
+
+    run(settings)
 
 
 def _agent(arguments: argparse.Namespace) -> int:
@@ -206,11 +258,17 @@ def _render(arguments: argparse.Namespace) -> int:
 
 def _say(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, {"TTS_VOICE": arguments.voice})
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    if arguments.to is not None:
+        from agent.inbox.say import say
+
+        token = settings.server.token.get_secret_value() if settings.server.token is not None else None
+        print(say(arguments.to, token, data=text, voice=arguments.voice, priority=arguments.priority, session_id="say"))
+        return 0
     import asyncio
 
     from agent.offline import render_text
 
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
     asyncio.run(render_text(text, arguments.out, settings, version=_version()))
     return 0
 

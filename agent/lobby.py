@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.conversation import Conversation
 from agent.metrics import Metrics
-from rooms.embedded import EmbeddedRoom
+from rooms.embedded import EmbeddedRoom, RoomClosed
 from rooms.http import Refusal
 from rooms.peer import PeerError
 
@@ -137,4 +137,6 @@ async def _answered(session: str, secret: str, room: EmbeddedRoom, sdp: str, *, 
         answer = await room.answer(sdp)
     except PeerError as error:
         raise Refusal(400, "bad_request", str(error)) from error
+    except RoomClosed as error:
+        raise Refusal(410, "session_gone", str(error)) from error
     return {"type": "answer", "sdp": answer, "session": session, "secret": secret, "resumed": resumed}

@@ -146,6 +146,61 @@ class LiveKitSettings(_Section):
         return self.url, self.api_key.get_secret_value(), self.api_secret.get_secret_value()
 
 
+class StreamSettings(_Section):
+    """`mien stream`: where to, and how it looks."""
+
+    urls: tuple[SecretStr, ...] = ()
+    resolution: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,3}x[1-9][0-9]{2,3}$")] = "1280x720"
+    fps: Literal[25, 30] = 25
+    bitrate_kbps: Annotated[int, Field(ge=200, le=20_000)] = 2500
+    encoder: Literal["auto", "x264", "nvenc"] = "auto"
+    idle_clip: Path | None = None
+    idle_clip_loop: bool = True
+    background: str | None = None
+    """#rrggbb, or an image's or a video's path; the avatar's own backdrop when None."""
+    captions: bool = False
+    label: Annotated[str, Field(max_length=40)] | None = None
+    record: Path | None = None
+    keep_h: Annotated[float, Field(gt=0, le=24 * 365)] = 72.0
+    """How long recordings are kept."""
+
+    @property
+    def width(self) -> int:
+        return int(self.resolution.partition("x")[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.resolution.partition("x")[2])
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _number(cls, fps: Any) -> Any:
+        return int(fps) if isinstance(fps, str) and fps.isdecimal() else fps
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.width % 2 or self.height % 2:
+            raise ValueError(f"RTMP_RESOLUTION={self.resolution}: both sides must be even, for instance 1280x720")
+        return self
+
+
+class BrokerSettings(_Section):
+    """The RabbitMQ from which messages come; configured when a URL or a host is set."""
+
+    url: SecretStr | None = None
+    """Says all of the others at once, and wins over them."""
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 5672
+    user: str = "guest"
+    password: SecretStr = SecretStr("guest")
+    vhost: str = "/"
+    queue: Annotated[str, Field(pattern=r"^[\w.:-]{1,200}$")] = "mien"
+
+    @property
+    def configured(self) -> bool:
+        return self.url is not None or self.host is not None
+
+
 class Settings(_Section):
     openai: OpenAISettings = OpenAISettings()
     tts: TTSSettings = TTSSettings()
@@ -154,6 +209,8 @@ class Settings(_Section):
     avatar: AvatarSettings = AvatarSettings()
     server: ServerSettings = ServerSettings()
     livekit: LiveKitSettings = LiveKitSettings()
+    stream: StreamSettings = StreamSettings()
+    broker: BrokerSettings = BrokerSettings()
 
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -194,6 +251,25 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_AGENT_METRICS_PORT": ("livekit", "metrics_port"),
     "MIEN_ADMISSION": ("livekit", "admission"),
     "MIEN_DRAIN_S": ("livekit", "drain_s"),
+    "RTMP_URL": ("stream", "urls"),
+    "RTMP_RESOLUTION": ("stream", "resolution"),
+    "RTMP_FPS": ("stream", "fps"),
+    "RTMP_BITRATE": ("stream", "bitrate_kbps"),
+    "RTMP_ENCODER": ("stream", "encoder"),
+    "STATIC_VIDEO_PATH": ("stream", "idle_clip"),
+    "STATIC_VIDEO_LOOP": ("stream", "idle_clip_loop"),
+    "MIEN_STREAM_BACKGROUND": ("stream", "background"),
+    "MIEN_STREAM_CAPTIONS": ("stream", "captions"),
+    "MIEN_STREAM_LABEL": ("stream", "label"),
+    "MIEN_STREAM_RECORD": ("stream", "record"),
+    "MIEN_STREAM_KEEP_H": ("stream", "keep_h"),
+    "RABBITMQ_URL": ("broker", "url"),
+    "RABBITMQ_HOST": ("broker", "host"),
+    "RABBITMQ_PORT": ("broker", "port"),
+    "RABBITMQ_USER": ("broker", "user"),
+    "RABBITMQ_PASSWORD": ("broker", "password"),
+    "RABBITMQ_VHOST": ("broker", "vhost"),
+    "RABBITMQ_QUEUE": ("broker", "queue"),
 }
 """Each environment variable and the setting it sets."""
 
@@ -232,7 +308,7 @@ def load_settings(
 
 def _parsed(name: str, field: str, value: Any) -> Any:
     """Turn the text of the list-valued variables into lists; the rest is pydantic's work."""
-    if field in ("allowed_origins", "ice_addresses"):
+    if field in ("allowed_origins", "ice_addresses", "urls"):
         return [item.strip() for item in str(value).split(",") if item.strip()]
     if field == "ice_servers":
         try:
@@ -254,7 +330,11 @@ def _explained(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if name is None:
             lines.append(message)
-        elif name.endswith(("_KEY", "_TOKEN", "_SECRET")) or name == "MIEN_ICE_SERVERS":  # those hold secrets
+        elif name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")) or name in (
+            "MIEN_ICE_SERVERS",
+            "RABBITMQ_URL",
+            "RTMP_URL",
+        ):  # those hold secrets
             lines.append(f"{name}: {message}")
         else:
             lines.append(f"{name}={problem['input']!r}: {message}")

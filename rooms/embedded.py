@@ -11,6 +11,7 @@ from typing import Any
 
 from livekit.agents import Agent, AgentSession
 
+from avatar.frames import MienError
 from rooms.microphone import Microphone
 from rooms.peer import Peer
 from rooms.room import Message, Presence
@@ -19,6 +20,10 @@ LINGER_S = 30.0
 """How long a room waits for its person to come back."""
 CONNECT_S = 20.0
 """How long an answered offer may take to connect."""
+
+
+class RoomClosed(MienError):
+    """The conversation of this room is over."""
 
 
 class EmbeddedRoom:
@@ -40,7 +45,9 @@ class EmbeddedRoom:
 
         Raises:
             PeerError: the offer cannot be answered.
+            RoomClosed: the conversation is over, or ended while the answer was made.
         """
+        self._refuse_when_left()
         peer = Peer(
             ice_servers=self._ice_servers,
             on_connected=self._connected,
@@ -52,6 +59,9 @@ class EmbeddedRoom:
         peer.sink.sound.on_sent = self._sent
         peer.sink.sound.on_played = self.microphone.played
         answer = await peer.answer(sdp)
+        if self._left:
+            await peer.aclose()
+        self._refuse_when_left()
         older, self._peer = self._peer, peer
         if older is not None:
             await older.aclose()
@@ -77,6 +87,10 @@ class EmbeddedRoom:
         self.microphone.close()
         if self._peer is not None:
             await self._peer.aclose()
+
+    def _refuse_when_left(self) -> None:
+        if self._left:
+            raise RoomClosed("this conversation is over; a new one can be started")
 
     # -- what the peer tells
 

@@ -10,7 +10,7 @@ import hmac
 import json
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,12 @@ class Guard:
                 raise Refusal(401, "unauthorized", "this server asks for its token (MIEN_TOKEN)")
 
 
-def make_app(service: Service, guard: Guard) -> web.Application:
-    """The application; serve it with `serve`, or with aiohttp's own runner in tests."""
+def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()) -> web.Application:
+    """The application; serve it with `serve`, or with aiohttp's own runner in tests.
+
+    Args:
+        routes: more to serve, guarded like the rest. Their handlers may raise `Refusal`.
+    """
 
     connects_to = " ".join(["connect-src 'self'", *service.connects_to])
     security = _HEADERS["Content-Security-Policy"].replace("connect-src 'self'", connects_to)
@@ -158,6 +162,7 @@ def make_app(service: Service, guard: Guard) -> web.Application:
         if foreign is not None:
             response.headers["Access-Control-Allow-Origin"] = foreign
             response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
             response.headers["Vary"] = "Origin"
         return response
 
@@ -170,6 +175,7 @@ def make_app(service: Service, guard: Guard) -> web.Application:
     app.router.add_get("/health", health)
     app.router.add_get("/metrics", metrics)
     app.router.add_static("/static/", WEB)
+    app.router.add_routes(routes)
     return app
 
 

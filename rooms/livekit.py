@@ -28,6 +28,9 @@ STREAM = "mien"
 """Both tracks carry it, so that receivers keep them in step."""
 LINGER_S = 30.0
 """How long the room waits for a person who was cut off."""
+GRACE_S = 2.0
+"""How long it waits for one who went: a page that was reloaded is back by then, and who comes as another goes is told
+of late, because LiveKit's server gathers such news for a second."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
 WATCH_S = 1.0
@@ -69,11 +72,12 @@ class LiveKitRoom:
         self._room = room
         self._sink = LiveKitSink(width, height)
         self._picture_bps = round(width * height * BITS_PER_PIXEL * FPS)
-        self._sink.watched = False
+        self._sink.watched = self._sink.known = False
         self._messages = LiveKitMessages(room, self._message)
         self._microphone: _Microphone | None = None
         self._session: AgentSession[None] | None = None
-        self._sound: rtc.LocalTrackPublication | None = None
+        self._heard: asyncio.Task[None] | None = None
+        """Done when somebody has subscribed to the voice."""
         self._person: str | None = None
         """The identity of who the avatar talks with."""
         self._greeted = False
@@ -173,15 +177,17 @@ class LiveKitRoom:
             video_encoding=rtc.VideoEncoding(max_bitrate=self._picture_bps, max_framerate=FPS),
         )
         try:
-            self._sound = await local.publish_track(sound, sound_options)
+            sounding = await local.publish_track(sound, sound_options)
             published = await local.publish_track(picture, picture_options)
         except Exception as error:  # livekit raises errors of several kinds, and a bare one
             raise RoomError(f"the avatar's tracks cannot be published: {error}") from error
+        self._heard = self._task(sounding.wait_for_subscription())
         self._task(self._watch(picture, published))
 
     async def _watch(self, picture: rtc.LocalVideoTrack, published: rtc.LocalTrackPublication) -> None:
         """Find out whether anybody takes the picture. There is an event for the first subscriber only."""
         await published.wait_for_subscription()
+        self._sink.known = True
         while True:
             watched = await _encoded(picture)
             if watched != self._sink.watched:
@@ -213,11 +219,10 @@ class LiveKitRoom:
 
     async def _join(self, identity: str) -> None:
         """Speak once somebody can hear it."""
-        assert self._sound is not None, "it is published before anybody is met"
-        try:
-            async with asyncio.timeout(LISTEN_S):
-                await self._sound.wait_for_subscription()
-        except TimeoutError:
+        assert self._heard is not None, "it is published before anybody is met"
+        # Not by cancelling: livekit has one future for this, for good.
+        await asyncio.wait([self._heard], timeout=LISTEN_S)
+        if not self._heard.done():
             logger.info("%s does not take the voice; it speaks all the same", identity)
         if self._person == identity and not self._joined and not self._left:
             self._joined = True
@@ -238,10 +243,7 @@ class LiveKitRoom:
         self._look_around()
         if self._person is not None or self._left:
             return
-        if participant.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS:
-            self._leave()
-        else:
-            self._wait()
+        self._wait(GRACE_S if participant.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS else LINGER_S)
 
     def _published(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._person and publication.kind == rtc.TrackKind.KIND_AUDIO:
@@ -254,10 +256,10 @@ class LiveKitRoom:
             self._joined = False
             self._presence.on_lost(self._sink)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
-        self._waiting = asyncio.get_running_loop().call_later(LINGER_S, self._leave)
+        self._waiting = asyncio.get_running_loop().call_later(seconds, self._leave)
 
     def _leave(self) -> None:
         if not self._left:
@@ -274,7 +276,7 @@ class LiveKitRoom:
         logger.info("reconnected to LiveKit")
         self._look_around()
         if self._person is None:
-            self._wait()
+            self._wait(LINGER_S)
 
     def _disconnected(self, reason: object) -> None:
         self._lose()
@@ -298,10 +300,11 @@ class LiveKitRoom:
         else:
             self._presence.on_message(message)
 
-    def _task(self, work: Coroutine[object, object, None]) -> None:
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Microphone(io.AudioInput):

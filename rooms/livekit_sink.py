@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from livekit import rtc
 
-from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, SinkClosed
+from avatar.frames import FPS, SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, SinkClosed
 from rooms.packets import faded
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,10 @@ class LiveKitSink:
         self.sound = rtc.AudioSource(SAMPLE_RATE_HZ, 1, queue_size_ms=_QUEUE_MS)
         self.picture = rtc.VideoSource(width, height)
         self.watched = True
-        """Whether to hand pictures on."""
+        """Whether to hand all pictures on."""
+        self.known = True
+        """Whether the server knows the picture's track. It learns of it by its first packets, and only then lets
+        anybody subscribe: until it does, one picture a second is handed on even though nobody watches."""
         self.on_sent: Callable[[int, float], None] | None = None
         self.dropped = 0
         """Frames: silent ones that were left out to catch up, and those for which there was no room."""
@@ -156,7 +159,7 @@ class LiveKitSink:
         """The first sample of this frame is being sent, or was at this time if the loop is late."""
         if self._closed:
             return
-        if self.watched:
+        if self.watched or (not self.known and frame.tick % FPS == 0):
             picture = frame.picture
             flat = picture.planes.reshape(-1)
             # livekit copies within the call; it takes a buffer as it is only if that is flat and could be written to.

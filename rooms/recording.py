@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av.error
-import numpy as np
 
-from avatar.frames import TICK_MS, Frame, MienError, Pcm, Picture, SinkClosed
+from avatar.frames import Frame, MienError, Pcm, Picture, SinkClosed
+from rooms.held import DELAY_MS, HeldFrames, Tick
 from rooms.mp4 import Mp4File, Provenance
-from rooms.packets import SoundPackets
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +74,8 @@ class RecordingSink:
         self.pictures_dropped = 0
         self.ticks_dropped = 0
 
-        # On the event loop's side: the newest frame.
-        self._held = SoundPackets(20, capacity_ticks=2)
-        self._held_pictures: deque[tuple[int, Picture]] = deque()
+        # On the event loop's side.
+        self._held = HeldFrames()
 
         # Between the loop and the thread, under the condition's lock.
         self._changed = threading.Condition()
@@ -101,7 +99,7 @@ class RecordingSink:
 
     @property
     def delay_ms(self) -> int:
-        return TICK_MS
+        return DELAY_MS
 
     def put(self, frame: Frame) -> None:
         if (frame.picture.width, frame.picture.height) != self._size:
@@ -111,10 +109,8 @@ class RecordingSink:
             )
         with self._changed:
             self._raise_if_closed()
-        self._held.push(frame)
-        self._held_pictures.append((frame.tick, frame.picture))
-        if len(self._held_pictures) > 1:
-            self._commit()
+        if (tick := self._held.push(frame)) is not None:
+            self._commit(tick)
 
     def clear(self, generation: int) -> int:
         return self._held.clear(generation)
@@ -146,8 +142,8 @@ class RecordingSink:
         """
         with self._changed:
             first_call = not self._closing
-        if first_call and self._held_pictures:
-            self._commit()
+        if first_call and (tick := self._held.flush()) is not None:
+            self._commit(tick)
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -174,12 +170,9 @@ class RecordingSink:
         if self._closing:
             raise SinkClosed(f"the recording {self._out} is closed")
 
-    def _commit(self) -> None:
-        """Hand the older of the held frames to the thread; when it is behind, the picture goes first."""
-        packets = (self._held.pop(), self._held.pop())
-        sound = np.concatenate([packet.pcm for packet in packets if packet is not None])
-        tick, newest = self._held_pictures.popleft()
-        picture: Picture | None = newest
+    def _commit(self, held: Tick) -> None:
+        """Hand a frame that is held no longer to the thread; when it is behind, the picture goes first."""
+        picture: Picture | None = held.picture
         with self._changed:
             if len(self._waiting) >= MAX_TICKS:
                 self.ticks_dropped += 1
@@ -189,7 +182,7 @@ class RecordingSink:
                 picture = None
             else:
                 self._pictures_waiting += 1
-            self._waiting.append(_Tick(tick, picture, sound))
+            self._waiting.append(_Tick(held.tick, picture, held.sound))
             self._changed.notify()
 
     # ---- the thread ----

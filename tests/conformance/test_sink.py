@@ -23,11 +23,15 @@ from aiortc.mediastreams import MediaStreamError
 from livekit import rtc
 
 from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Picture, Sink, SinkClosed
+from benchmarks.rtmpreader import Reader
+from rooms.canvas import Canvas, Stage
 from rooms.livekit_sink import LiveKitSink
 from rooms.memory import MemorySink
 from rooms.mp4 import Provenance
 from rooms.packets import FADE_SAMPLES
 from rooms.recording import RecordingSink
+from rooms.rtmp import StreamSettings, StreamSink
+from rooms.rtmp_recording import StreamRecording
 from rooms.tracks import PACKET_MS, PeerSink
 from tests.doubles.mp4 import play
 
@@ -111,6 +115,22 @@ async def open_peer(folder: Path) -> Opened:
     return Opened(sink, sent)
 
 
+async def open_stream(folder: Path) -> Opened:
+    """The packets that every target of a stream gets, as its recording holds them."""
+    side = 160
+    recording = StreamRecording(folder, Provenance("0", "Test", "test"))
+    settings = StreamSettings((), video_bit_rate=2_000_000, encoder="x264")
+    sink = StreamSink(Canvas(Stage(side, side)), side, side, settings, outlets=[recording])
+
+    async def sent() -> Sent:
+        played = await asyncio.to_thread(lambda: Reader(str(*folder.glob("*.mp4")), decode=True).start().finished())
+        first_ms, sound = played.sound()
+        silence = np.zeros(round(first_ms * SAMPLE_RATE_HZ / 1000), np.float32)
+        return Sent(np.concatenate([silence, sound]), [(round(at / TICK_MS), luma) for at, luma in played.luma])
+
+    return Opened(sink, sent)
+
+
 async def open_memory(folder: Path) -> Opened:
     sink = MemorySink()
 
@@ -176,6 +196,7 @@ SINKS = [
     pytest.param(open_livekit, id="livekit"),
     pytest.param(lambda folder: open_recording(folder, fragmented=False), id="recording"),
     pytest.param(lambda folder: open_recording(folder, fragmented=True), id="recording-fragmented"),
+    pytest.param(open_stream, id="stream"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiortc import RTCRtpSender
 
 from avatar.frames import TICK_SAMPLES, Frame, Picture, Sink
-from rooms.embedded import EmbeddedRoom
+from rooms.embedded import EmbeddedRoom, RoomClosed
 from rooms.peer import PeerError, offer_media_on
 from rooms.room import Message
 from rooms.tracks import PeerSink
@@ -27,6 +27,7 @@ class Diary:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Sink]] = []
+        self.left = False
 
     @property
     def words(self) -> list[str]:
@@ -42,7 +43,8 @@ class Diary:
 
     def on_page(self) -> None: ...
 
-    def on_left(self) -> None: ...
+    def on_left(self) -> None:
+        self.left = True
 
     def on_message(self, message: Message) -> None: ...
 
@@ -149,6 +151,30 @@ async def test_reports_place_sound_and_picture_on_one_time_line() -> None:
             # The last packet of a tick begins 20 ms after its picture.
             ticks_apart = (at_sound[0] - at_picture[0]) / 0.02
             assert ticks_apart == pytest.approx(round(ticks_apart), abs=1e-3)
+
+
+async def test_a_room_whose_conversation_is_over_lets_nobody_in() -> None:
+    async with visited() as visit:
+        await visit.join()
+        visit.pages[0].send({"type": "leave"})
+        await until(lambda: visit.diary.left, "the person has left")
+        with pytest.raises(RoomClosed):
+            await visit.room.answer(NO_OFFER)
+
+
+async def test_an_answer_that_is_made_while_the_room_closes_is_taken_back() -> None:
+    async with visited() as visit:
+
+        async def answer_while_closing(sdp: str) -> str:
+            answering = asyncio.create_task(visit.room.answer(sdp))
+            await asyncio.sleep(0)
+            await visit.room.aclose()
+            return await answering
+
+        visit.pages.append(Page())
+        with pytest.raises(RoomClosed):
+            await visit.pages[-1].join(answer_while_closing)
+        assert visit.diary.words == []
 
 
 async def test_a_room_that_nobody_joined_closes_without_a_loss() -> None:

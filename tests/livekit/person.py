@@ -50,17 +50,19 @@ class LiveKitPerson:
         self._inbox: asyncio.Queue[rtc.TextStreamReader] = asyncio.Queue()
         self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-    async def join(self, url: str, token: str, *, microphone: bool = True, look: bool = True) -> None:
+    async def join(
+        self, url: str, token: str, *, microphone: bool = True, look: bool = True, listen: bool = True
+    ) -> None:
         room = self.room
         room.on("track_subscribed", self._took)
         room.register_text_stream_handler(TOPIC, lambda reader, by: self._inbox.put_nowait(reader))
         room.register_text_stream_handler("lk.transcription", self._transcribed)
         self._task(self._read())
         self._task(self._tell())
-        if not look:
+        if listen and not look:
             room.on("track_published", self._listen_only)
         await room.connect(url, token, rtc.RoomOptions(auto_subscribe=look))
-        if not look:
+        if listen and not look:
             for participant in room.remote_participants.values():
                 for publication in participant.track_publications.values():
                     self._listen_only(publication, participant)

@@ -112,9 +112,19 @@ def test_typing_is_answered_and_an_interruption_cuts_the_caption(open_page: Open
     say(page, "Tell me a story")
     expect(state(page, "Speaking")).to_be_visible(timeout=PATIENCE_MS)
     wait_until(page, lambda: len(caption_text(page)) > 10, "some words", PATIENCE_S)
+    page.evaluate(
+        """() => {
+          const [voice] = mien.client.stream.getAudioTracks();
+          window.hushed = false;
+          setInterval(() => (window.hushed ||= !voice.enabled), 5);
+        }"""
+    )
     button(page, "Interrupt").click()
     expect(state(page, "Listening")).to_be_visible(timeout=PATIENCE_MS)
     expect(caption(page)).to_contain_text("—")
+    wait_until(page, lambda: bool(page.evaluate("window.hushed")), "what the buffer held is not heard", PATIENCE_S)
+    enabled = "mien.client.stream.getAudioTracks()[0].enabled"
+    wait_until(page, lambda: bool(page.evaluate(enabled)), "what comes next is heard", PATIENCE_S)
 
 
 def test_mute_voices_and_half_duplex_reach_the_avatar(open_page: OpenPage, url: str) -> None:

@@ -13,7 +13,7 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession
 
 from avatar.frames import TICK_SAMPLES, Frame, Picture
-from rooms.livekit import LiveKitRoom, RoomError, connect
+from rooms.livekit import LISTEN_S, LiveKitRoom, RoomError, connect
 from tests.conformance.test_room import Guestbook
 from tests.doubles.page import until
 from tests.livekit.person import LiveKitPerson
@@ -103,6 +103,17 @@ async def test_only_the_person_it_talks_with_may_say_something_and_then_the_next
         assert book.left == 0
         await bob.leave()
         await until(lambda: book.left == 1, "nobody is left")
+
+
+async def test_who_does_not_take_the_voice_is_talked_with_and_so_is_the_next(livekit: LiveKitServer) -> None:
+    async with opened(livekit) as (_, book, name):
+        ada, bob = LiveKitPerson("ada"), LiveKitPerson("bob")
+        await ada.join(livekit.url, livekit.token("ada", name), microphone=False, look=False, listen=False)
+        await until(lambda: len(book.sinks) == 1, "Ada is talked with", LISTEN_S + 10)
+        await bob.join(livekit.url, livekit.token("bob", name), microphone=False)
+        await ada.leave()
+        await until(lambda: len(book.sinks) == 2, "Bob is talked with")
+        await bob.leave()
 
 
 async def test_what_is_no_message_is_ignored(livekit: LiveKitServer) -> None:

@@ -76,6 +76,25 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_AGENT_METRICS_PORT": "9002",
         "MIEN_ADMISSION": "stated",
         "MIEN_DRAIN_S": "5",
+        "RTMP_URL": "rtmp://a.example/live/k, rtmps://b.example/live/l",
+        "RTMP_RESOLUTION": "720x1280",
+        "RTMP_FPS": "30",
+        "RTMP_BITRATE": "4000",
+        "RTMP_ENCODER": "x264",
+        "STATIC_VIDEO_PATH": "idle.mp4",
+        "STATIC_VIDEO_LOOP": "false",
+        "MIEN_STREAM_BACKGROUND": "#102030",
+        "MIEN_STREAM_CAPTIONS": "true",
+        "MIEN_STREAM_LABEL": "AI",
+        "MIEN_STREAM_RECORD": "made",
+        "MIEN_STREAM_KEEP_H": "24",
+        "RABBITMQ_URL": "amqp://u:p@broker.example/v",
+        "RABBITMQ_HOST": "broker.example",
+        "RABBITMQ_PORT": "5673",
+        "RABBITMQ_USER": "u",
+        "RABBITMQ_PASSWORD": "p",
+        "RABBITMQ_VHOST": "v",
+        "RABBITMQ_QUEUE": "lines",
     }
     assert set(environ) == set(VARIABLES)
     settings, default = load_settings(environ), Settings()
@@ -84,6 +103,11 @@ def test_every_variable_reaches_its_setting() -> None:
     assert settings.server.allowed_origins == ("https://a.example", "https://b.example")
     assert settings.server.ice_servers == ({"urls": "stun:stun.example:3478"},)
     assert settings.server.token == SecretStr("secret")
+    assert [url.get_secret_value() for url in settings.stream.urls] == [
+        "rtmp://a.example/live/k",
+        "rtmps://b.example/live/l",
+    ]
+    assert (settings.stream.width, settings.stream.height) == (720, 1280)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import {
   setLogLevel,
 } from '../vendor/livekit-client/livekit-client.js';
 import { ApiError } from '../api.js';
+import { Hush } from '../embedded/hush.js';
 
 /** @typedef {'lost'|'avatar_gone'} Missing  lost: the connection to LiveKit. avatar_gone: it left, or fell silent. */
 
@@ -39,6 +40,10 @@ const ASK_AFTER_LOOKS = 3;
  */
 const BUFFER_MS = { audio: 60, video: 80 };
 
+/** What was sent before it was cut, and is still on its way when the word of that comes. */
+const IN_FLIGHT_MS = 40;
+const RTP_PER_MS = 48;
+
 setLogLevel('error');
 
 /** The LiveKit server answers, but sound and picture find no way to it. */
@@ -57,6 +62,8 @@ export class Visit {
   #avatar = '';
   #greeted = false;
   #silent = false;
+  /** @type {Hush | null} */
+  #hush = null;
   /** @type {Missing | null | undefined} */
   #told;
   #looks = { packets: 0, same: 0, unanswered: 0 };
@@ -174,6 +181,7 @@ export class Visit {
   close(lingerMs = 0) {
     this.#closed = true;
     clearInterval(this.#timer);
+    this.#hush?.end();
     const leave = () => void this.#room.disconnect(false);
     if (lingerMs) setTimeout(leave, lingerMs);
     else leave();
@@ -194,6 +202,8 @@ export class Visit {
     this.#avatar = participant.identity; // the newest, where there are two: the older one is on its way out
     this.#silent = false;
     this.#looks = { packets: 0, same: 0, unanswered: 0 };
+    this.#hush?.end();
+    this.#hush = tracks.audio.receiver ? new Hush(tracks.audio.receiver) : null;
     this.#handlers.media(new MediaStream([tracks.audio.mediaStreamTrack, tracks.video.mediaStreamTrack]));
     this.#judge();
   }
@@ -227,13 +237,24 @@ export class Visit {
     }
     if (this.#closed) return;
     if (message.type === 'hello') this.#greeted = true;
+    if (message.type === 'caption' && message.interrupted) void this.#cut();
     this.#handlers.message(message);
     this.#judge();
+  }
+
+  /** The voice was cut: what waits in the browser's buffer is not to be heard either. */
+  async #cut() {
+    const receiver = this.#tracks.get(this.#avatar)?.audio.receiver;
+    const bufferedMs = (await this.#hush?.bufferedMs()) ?? 0;
+    const [source] = receiver?.getSynchronizationSources() ?? [];
+    if (!source || this.#closed) return;
+    this.#hush?.begin((source.rtpTimestamp + (bufferedMs + IN_FLIGHT_MS) * RTP_PER_MS) % 2 ** 32);
   }
 
   async #look() {
     if (!this.#avatar || this.#room.state !== ConnectionState.Connected) return;
     if (!this.#greeted && (this.#looks.unanswered += 1) % ASK_AFTER_LOOKS === 0) this.send({ type: 'hello' });
+    void this.#hush?.bufferedMs(); // so that the next answer tells of the last second
     const report = await this.#tracks.get(this.#avatar)?.audio.getRTCStatsReport();
     const rtp = [...(report?.values() ?? [])].find((entry) => entry.type === 'inbound-rtp');
     if (!rtp || this.#closed) return;
