@@ -37,6 +37,12 @@ SPECIAL = (
         "part of them",
     ),
     Special(
+        None,
+        "livekit-client 2.23.0, LiveKit's client for browsers, in web/vendor/livekit-client",
+        "Apache-2.0; inside it Apache-2.0, BSD-3-Clause, MIT and 0BSD",
+        "LICENSE and LICENSES-BUNDLED beside it; handed to browsers by `mien page` alone.",
+    ),
+    Special(
         "espeakng-loader",
         "espeak-ng 1.52 and its language data",
         "GPL-3.0-or-later",

@@ -66,6 +66,7 @@ def page_app(settings: Settings, persona: Persona, poster: bytes) -> web.Applica
     def config(authorized: bool) -> dict[str, Any]:
         return {
             "mode": "livekit",
+            "agent": settings.livekit.agent_name,
             "persona": {"name": persona.name, "language": persona.language, "greeting": persona.greeting},
             "ice_servers": [],
             "auth": settings.server.token is not None,

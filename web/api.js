@@ -9,6 +9,7 @@
  * @property {boolean} auth
  * @property {string} version
  * @property {string} disclosure
+ * @property {string} [agent]  LiveKit mode: by which name the avatar is called into a room
  * @property {boolean} [ice_restart]  the server can answer an ICE restart of a connection it has
  */
 
@@ -81,6 +82,25 @@ export class Api {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ type: 'offer', browser, ...offer }),
+      signal,
+    });
+    return response.json();
+  }
+
+  /**
+   * What it takes to enter a LiveKit room to which the avatar is called.
+   * @param {string | undefined} agent
+   * @param {{room_name?: string, participant_identity?: string}} wishes  empty for a new room
+   * @param {AbortSignal} signal
+   * @returns {Promise<{serverUrl: string, participantToken: string}>}
+   */
+  async ticket(agent, wishes, signal) {
+    const metadata = JSON.stringify({ timezone: Intl.DateTimeFormat().resolvedOptions().timeZone });
+    const room_config = agent ? { agents: [{ agent_name: agent, metadata }] } : undefined;
+    const response = await this.#call('api/token', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ...wishes, room_config }),
       signal,
     });
     return response.json();

@@ -1,12 +1,13 @@
 // The one interface between the page and a conversation, whatever carries it. In: what the person does (methods). Out:
-// what happens (events). The UI knows this file alone; `embedded-client.js` implements it over docs/protocol.md.
+// what happens (events). The UI knows this file alone; `embedded-client.js` implements it over docs/protocol.md,
+// `livekit-client.js` over a LiveKit room.
 
 /**
  * @typedef {'idle'|'connecting'|'connected'|'reconnecting'|'waiting'|'failed'|'ended'} Phase
  * idle: before the start and after leaving. waiting: will try again by itself at `retryAtMs`. failed: needs the person.
  *
  * @typedef {'lost'|'server_full'|'server_gone'|'shutting_down'|'no_route'|'unauthorized'|'forbidden_origin'|'rejected'|
- *   'left'|'shutdown'|'replaced'|'error'} Cause
+ *   'avatar_absent'|'avatar_gone'|'left'|'shutdown'|'replaced'|'error'} Cause
  *
  * @typedef {object} Tried  Which routes were looked for, when there was none.
  * @property {number} host    addresses of this device, in the open
@@ -22,7 +23,7 @@
  * @property {Cause} [cause]
  * @property {string} [text]       the server's own words, where it gave some
  * @property {number} [retryAtMs]  on the clock of performance.now()
- * @property {Tried} [tried]       with no_route
+ * @property {Tried} [tried]       with no_route, where that is known
  *
  * @typedef {'initializing'|'idle'|'listening'|'thinking'|'speaking'} AgentState
  *
@@ -143,6 +144,10 @@ export async function createClient(api, config) {
     case 'embedded': {
       const { EmbeddedClient } = await import('./embedded-client.js');
       return new EmbeddedClient(api);
+    }
+    case 'livekit': {
+      const { LiveKitClient } = await import('./livekit-client.js');
+      return new LiveKitClient(api);
     }
     default:
       throw new Error(`This page cannot talk to a server of mode "${config.mode}": reload it, or update the server.`);

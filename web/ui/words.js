@@ -48,7 +48,7 @@ export function connectionWords(connection, name) {
   if (phase === 'failed') {
     switch (cause) {
       case 'no_route':
-        return noRouteWords(/** @type {Tried} */ (connection.tried));
+        return connection.tried ? noRouteWords(connection.tried) : noPathWords();
       case 'unauthorized':
         return {
           title: 'This server asks for a token',
@@ -93,6 +93,19 @@ function waitingWords({ cause, text }, name) {
         title: `${name} is busy`,
         body: [text || 'All places on this server are taken right now.', 'You will be let in as soon as one is free.'],
       };
+    case 'avatar_absent':
+      return {
+        title: `${name} has not come yet`,
+        body: [
+          'It may be busy with other people, or its part of the server is not running.',
+          'It is called again by itself. If nobody comes: whoever runs this server should look at the agent (mien agent).',
+        ],
+      };
+    case 'avatar_gone':
+      return {
+        title: `${name} has left`,
+        body: ['Its part of the server stopped in the middle of the conversation.', 'A new conversation begins as soon as it is back.'],
+      };
     case 'shutting_down':
       return { title: 'The server is restarting', body: [text || 'It takes no new conversations at the moment.'] };
     default:
@@ -131,6 +144,18 @@ function noRouteWords(tried) {
     body: ['The server was reached, but sound and picture found no way through.'],
     tried: [...found, offered, ...tried.errors],
     steps,
+  };
+}
+
+/** The same where nothing is known of the search: a LiveKit server leads it. @returns {Words} */
+function noPathWords() {
+  return {
+    title: 'No route to the server',
+    body: ['The LiveKit server was reached, but sound and picture found no way through.'],
+    steps: [
+      'Leave the VPN, or another network (a phone’s hotspot), and try again.',
+      'Whoever runs the server should let its UDP and TCP ports through the firewall, tell it its public address, and turn on TURN over TLS: livekit.yaml says how.',
+    ],
   };
 }
 
