@@ -125,13 +125,14 @@ class Egresses:
         await self._room(room)
         urls = list(dict.fromkeys(f"{address.url}/{address.key}" for address in addresses))
         outputs = [api.StreamOutput(protocol=api.StreamProtocol.RTMP, urls=urls)]
-        if composite:
+        identity = None if composite else await self._identity(room, participant)
+        await self._redis(room)
+        if identity is None:
             everything = api.RoomCompositeEgressRequest(
                 room_name=room, layout=LAYOUT, advanced=encoding(picture), stream_outputs=outputs
             )
             async with self._asking(addresses):
                 return told(await self._api.egress.start_room_composite_egress(everything), addresses)
-        identity = await self._identity(room, participant)
         one = api.ParticipantEgressRequest(
             room_name=room, identity=identity, advanced=encoding(picture), stream_outputs=outputs
         )
@@ -161,6 +162,12 @@ class Egresses:
             rooms = (await self._api.room.list_rooms(api.ListRoomsRequest(names=[room]))).rooms
         if not rooms:
             raise EgressError(f"no room {room!r} at {self._server}: it exists once somebody has joined it")
+
+    async def _redis(self, room: str) -> None:
+        """A server without Redis says so when it is asked what runs. Asked to start something, it would wait and then
+        say what one with Redis and without an egress service says."""
+        async with self._asking():
+            await self._api.egress.list_egress(api.ListEgressRequest(room_name=room, active=True))
 
     async def _identity(self, room: str, wanted: str | None) -> str:
         async with self._asking():

@@ -73,8 +73,9 @@ class Endpoint:
     there: list[api.ParticipantInfo] = field(default_factory=lambda: [participant("ada", PERSON), participant("mien")])
     pages: list[api.ListEgressResponse] = field(default_factory=list)
     info: api.EgressInfo = field(default_factory=api.EgressInfo)
+    failing: str = ""
     failure: web.Response | None = None
-    """What every call to Egress is answered with."""
+    """What the method of that name is answered with."""
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     grants: set[str] = field(default_factory=set)
     """What the tokens of calls to Egress allowed."""
@@ -89,7 +90,7 @@ class Endpoint:
         if method.startswith("Egress/"):
             assert token.video is not None
             self.grants |= {name for name, value in vars(token.video).items() if value != getattr(NO_MORE, name)}
-            if self.failure is not None:
+            if method == self.failing and self.failure is not None:
                 return self.failure
         return web.Response(body=self._told(method).SerializeToString(), content_type="application/protobuf")
 
@@ -171,6 +172,7 @@ async def test_the_avatar_is_found_and_put_on_air(endpoint: Endpoint) -> None:
     assert endpoint.asked == [
         ("RoomService/ListRooms", {"names": ["lobby"]}),
         ("RoomService/ListParticipants", {"room": "lobby"}),
+        ("Egress/ListEgress", {"room_name": "lobby", "active": True}),
         (
             "Egress/StartParticipantEgress",
             {
@@ -192,7 +194,7 @@ async def test_all_of_a_room_as_the_settings_have_it_to_several_servers(endpoint
         endpoint, "start", "--room", "lobby", "--composite", "--rtmp", f"{URL}, {second},{URL}", **environ
     )
     assert (status, errors) == (0, "")
-    assert endpoint.asked[1:] == [
+    assert endpoint.asked[2:] == [
         (
             "Egress/StartRoomCompositeEgress",
             {
@@ -330,24 +332,50 @@ def failure(status: int, code: str, message: str) -> web.Response:
     return web.json_response({"code": code, "msg": f"twirp error unknown: {message}"}, status=status)
 
 
+START, LIST = "Egress/StartParticipantEgress", "Egress/ListEgress"
+
+
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("failing", "answer", "said"),
     [
-        # The first four as livekit-server 1.13.5 answers them.
-        (failure(500, "internal", "egress not connected (redis required)"), "has no egress (egress not connected"),
-        (failure(503, "unavailable", "no response from servers"), "no egress service answers the LiveKit server at"),
-        (failure(404, "not_found", "egress does not exist"), "has no such egress: `mien egress list`"),
-        (web.Response(status=401, text="invalid API key"), "refuses the key: set LIVEKIT_API_KEY and LIVEKIT_API_"),
-        (failure(400, "invalid_argument", f"{URL} is no url; {STREAM_KEY}"), "refuses: rtmp://live.example/app/*** is"),
-        (web.Response(status=502, text="<html>Bad gateway</html>"), "says 502 and no more: is LIVEKIT_URL a LiveKit"),
-        (web.Response(text="<html>Welcome</html>", content_type="text/html"), "is no LiveKit server"),
+        # The first three as livekit-server 1.13.5 answers.
+        (
+            LIST,
+            failure(500, "internal", "egress not connected (redis required)"),
+            "has no egress (egress not connected",
+        ),
+        (
+            START,
+            failure(503, "unavailable", "no response from servers"),
+            "no egress service answers the LiveKit server",
+        ),
+        (START, web.Response(status=401, text="invalid API key"), "refuses the key: set LIVEKIT_API_KEY and LIVEKIT_"),
+        (
+            START,
+            failure(400, "invalid_argument", f"{URL} is no url; {STREAM_KEY}"),
+            "refuses: rtmp://live.example/app/*",
+        ),
+        (
+            START,
+            web.Response(status=502, text="<html>Bad gateway</html>"),
+            "says 502 and no more: is LIVEKIT_URL a Live",
+        ),
+        (START, web.Response(text="<html>Welcome</html>", content_type="text/html"), "is no LiveKit server"),
     ],
 )
-async def test_what_the_server_refuses_is_put_in_words(endpoint: Endpoint, answer: web.Response, said: str) -> None:
-    endpoint.failure = answer
+async def test_what_the_server_refuses_is_put_in_words(
+    endpoint: Endpoint, failing: str, answer: web.Response, said: str
+) -> None:
+    endpoint.failing, endpoint.failure = failing, answer
     told = await refused(endpoint, "start", "--room", "lobby", "--rtmp", URL)
     assert said in told
     assert endpoint.url in told
+    assert endpoint.asked[-1][0] == failing
+
+
+async def test_to_stop_what_is_not_there_is_refused(endpoint: Endpoint) -> None:
+    endpoint.failing, endpoint.failure = "Egress/StopEgress", failure(404, "not_found", "egress does not exist")
+    assert "has no such egress: `mien egress list`" in await refused(endpoint, "stop", "EG_gone")
 
 
 async def test_a_server_that_is_not_there_is_named(endpoint: Endpoint) -> None:
