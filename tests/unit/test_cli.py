@@ -55,6 +55,7 @@ def test_help_names_every_command() -> None:
         ("talk", "--host --port --persona --renderer --portrait --no-open --tls-cert --tls-key --size --verbose"),
         ("agent", "start dev --persona --renderer --portrait --size --verbose"),
         ("page", "--host --port --persona --renderer --portrait --size --verbose"),
+        ("egress", "start list stop"),
         ("render", "SPEECH -o --persona --renderer --portrait --size"),
         ("prepare", "PHOTO -o --consent --force"),
         ("say", "TEXT -o --persona --renderer --voice --size"),
