@@ -92,6 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("--port", type=int, help="port for them (8080; 0: any free one)")
     stream.set_defaults(run=_stream, log_level=logging.INFO)
 
+    egress = commands.add_parser("egress", help="have a LiveKit server put a room of its on air")
+    actions = egress.add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    egress.set_defaults(run=_egress, log_level=logging.WARNING)
+    start = actions.add_parser("start", parents=[common], help="put the avatar, or all of a room, on air")
+    start.add_argument("--room", required=True, metavar="ROOM", help="the LiveKit room's name")
+    start.add_argument(
+        "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
+    )
+    whom = start.add_mutually_exclusive_group()
+    whom.add_argument("--participant", metavar="IDENTITY", help="whom (the avatar, found by itself where there is one)")
+    whom.add_argument(
+        "--composite", action="store_true", help="everybody, laid out; takes a Chrome at the egress service"
+    )
+    running = actions.add_parser("list", parents=[common], help="what is on air, where to, since when")
+    running.add_argument("--json", action="store_true", help="as JSON")
+    running.add_argument("--all", action="store_true", help="also what has ended, with its error")
+    stop = actions.add_parser("stop", parents=[common], help="end one")
+    stop.add_argument("id", metavar="ID", help="as `mien egress start` and `list` have it")
+
     render = commands.add_parser("render", parents=[common], help="make a video of the avatar speaking a recording")
     render.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
     render.set_defaults(run=_render, log_level=logging.WARNING)
@@ -260,6 +279,35 @@ def _page(arguments: argparse.Namespace) -> int:
     from agent.page import run
 
     run(settings)
+    return 0
+
+
+def _egress(arguments: argparse.Namespace) -> int:
+    import asyncio
+    import json
+
+    from agent.egress import Egresses
+    from agent.settings import load_settings
+    from rooms.rtmp_address import Address
+
+    overrides = {"RTMP_URL": _addresses(arguments.rtmp)} if arguments.action == "start" else {}
+    settings = load_settings(os.environ, env_file=Path(".env"), overrides=overrides)
+
+    async def ask() -> str:
+        async with Egresses(settings.livekit) as egresses:
+            if arguments.action == "stop":
+                return str(await egresses.stop(arguments.id))
+            if arguments.action == "list":
+                found = await egresses.running(ended=arguments.all)
+                if arguments.json:
+                    return json.dumps([one.as_json() for one in found], indent=2)
+                return "\n".join(map(str, found)) or "nothing is on air by egress"
+            to = [Address.parse(url.get_secret_value()) for url in settings.stream.urls]
+            who: str | None = arguments.participant
+            composite: bool = arguments.composite
+            return str(await egresses.start(arguments.room, to, settings.stream, participant=who, composite=composite))
+
+    print(asyncio.run(ask()))
     return 0
 
 
