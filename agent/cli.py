@@ -127,14 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     where = say.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--out", type=Path, metavar="OUT.mp4", help="the video to write")
     where.add_argument("--to", metavar="URL", help="no video: have the stream that serves this address say it")
-    for command in (talk, stream, agent, page, render, say):
+    for command in (talk, stream, agent, avatar, page, render, say):
         command.add_argument(
             "--persona", help="who it is: a shipped persona's name or a folder, and a look (mien, mien:evening)"
         )
-    for command in (render, say):
-        command.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
-    for command in (talk, agent, avatar, page, render, say):
-        command.add_argument("--persona", help="who it is: a shipped persona's name, or a persona's folder (mien)")
         command.add_argument("--renderer", choices=RENDERERS, help="what draws the face (auto)")
         command.add_argument(
             "--portrait",
