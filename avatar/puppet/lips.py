@@ -23,6 +23,8 @@ from avatar.puppet.mouth import Mouth
 from avatar.puppet.oral import Inside
 from avatar.puppet.planes import Bytes, Window, chroma_of, luma_of, to_bytes
 
+SEAM = np.float32(0.4)
+"""How dark the line between closed lips is, of the dark of an open mouth."""
 TEXTURE_U, TEXTURE_V = 96, 48
 """Columns and rows of the unrolled lips: the upper lip in the upper half, the lower one below."""
 
@@ -107,14 +109,15 @@ def outline(x: Floats, mouth: Mouth, smile: float, aside: float, fullness: float
     over, under = float(upper[len(u) // 2]), float(lower[len(u) // 2])
     teeth_y = at.MOUTH_Y + 0.0085 - 0.010 * ring - 0.002 * jaw - 0.0035 * mouth.tongue * (1.0 - jaw)
     teeth_y = min(teeth_y, over - 0.0015 + 1.35 * (under - over))  # between lips that meet there is only dark
-    tip = min(1.0, max(0.0, mouth.tongue)) * (1.0 - shut)
+    # Through a slit teeth are seen, not the tongue behind them.
+    tip = min(1.0, max(0.0, mouth.tongue)) * min(1.0, max(0.0, (under - over - 0.0035) / 0.0055))
     return Outline(
         u, top, upper, lower, bottom, jaw,
         teeth_y=teeth_y,
-        tongue_y=under + 0.002 - 0.013 * jaw,
+        tongue_y=under + 0.002 - 0.017 * jaw * (1.0 - shut),
         tip_y=under + 0.004 + (teeth_y - 0.004 - under - 0.004) * tip,
         under_y=under,
-        lower_teeth_y=under + 0.0085 - 0.0135 * min(1.0, max(0.0, 2.2 * jaw - 0.4)),
+        lower_teeth_y=under + 0.0085 - 0.0145 * min(1.0, max(0.0, 2.2 * jaw - 0.4)),
         corner_y=float(at.MOUTH_Y - 0.67 * raised + settle),
         half_width=half,
         middle_x=middle_x,
@@ -141,7 +144,7 @@ class Lips:
         texture = _unrolled(look) * light
         chroma = chroma_of(np.repeat(np.repeat(texture, 2, axis=0), 2, axis=1))
         self._texture = [to_bytes(plane) for plane in (luma_of(texture), chroma[:TEXTURE_V], chroma[TEXTURE_V:])]
-        self._inside = Inside(window, light)
+        self._inside = Inside(window, Complexion(look).lips, light)
 
     def compose(self, mouth: Mouth, smile: float, aside: float) -> tuple[Bytes, Bytes, float]:
         """The window's luma [h, w], its chroma [h // 2, w] (U beside V), and how far the jaw is dropped."""
@@ -164,6 +167,8 @@ class Lips:
         np.subtract(parted + np.float32(1.25) * soft * ends, gap, out=gap)
         gap *= np.float32(1.0 / 1.3) / soft
         np.clip(gap, 0.0, 1.0, out=gap)
+        # Lips that meet are parted by a soft line; the dark of the mouth is seen once there is a gap.
+        gap *= SEAM + (1.0 - SEAM) * np.minimum(parted / np.float32(self._soft), 1.0)
         np.clip(cover, gap, 1.0, out=cover)
         v = np.clip((rows - top) / np.maximum(upper - top, 0.5), 0.0, 1.0)
         v += np.clip((rows - lower) / np.maximum(bottom - lower, 0.5), 0.0, 1.0)

@@ -7,19 +7,23 @@ Each thing slides out from behind a lip, so none of them appears.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from avatar.puppet import anatomy as at
-from avatar.puppet.brush import Canvas, Floats, Points, Rgb, curve, mirrored, symmetrical
+from avatar.puppet.brush import Canvas, Floats, Points, Rgb, curve, luminance, mirrored, mix, symmetrical
 from avatar.puppet.eyes import canvas_on
 from avatar.puppet.planes import Window, chroma_of, halved_mask, luma_of
 
 DEEP: Rgb = (0.22, 0.055, 0.070)
-TONGUE: Rgb = (0.92, 0.56, 0.51)
-ENAMEL: Rgb = (0.965, 0.945, 0.915)
+PALE_TONGUE, RED_TONGUE = (0.93, 0.58, 0.62), (0.83, 0.43, 0.54)
+"""Behind dark or painted lips, and behind pale ones: a tongue must be told from the lip before it."""
+PALE_BEHIND, RED_BEHIND = 0.51, 0.57
+"""Luminance of such lips."""
+ENAMEL: Rgb = (0.955, 0.955, 0.955)
 FARTHEST = 0.12
 """How far anything is ever moved from where it is painted."""
 
@@ -29,21 +33,26 @@ class Inside:
 
     Args:
         window: of the mouth; parts of it are asked for by their rows.
+        lips: their colour.
         light: colour of the light on everything, RGB.
     """
 
-    def __init__(self, window: Window, light: Floats) -> None:
-        self._window = window
+    def __init__(self, window: Window, lips: Rgb, light: Floats) -> None:
+        share = min(1.0, max(0.0, (luminance(lips) - PALE_BEHIND) / (RED_BEHIND - PALE_BEHIND)))
+        tongue = mix(PALE_TONGUE, RED_TONGUE, share)
         back = canvas_on(window)
         back.paint(np.ones_like(back.alpha), DEEP)
         back.shade(back.ramp((0.5, at.MOUTH_Y + 0.03), (0.5, at.MOUTH_Y - 0.015)), (0.4, 0.35, 0.4), 0.7)
         chroma = chroma_of(back.colour * light)
         half = window.height // 2
         self._luma, self._chroma = luma_of(back.colour * light), np.hstack([chroma[:half], chroma[half:]])
-        self._tongue, self._lower_teeth, self._teeth, self._tip = (
-            _Layer(window, paint, light)
-            for paint in (_paint_tongue, _paint_lower_teeth, _paint_upper_teeth, _paint_tip)
-        )
+        paints: list[Callable[[Canvas], None]] = [
+            functools.partial(_paint_tongue, colour=tongue),
+            _paint_lower_teeth,
+            _paint_upper_teeth,
+            functools.partial(_paint_tip, colour=tongue),
+        ]
+        self._tongue, self._lower_teeth, self._teeth, self._tip = (_Layer(window, paint, light) for paint in paints)
         self._home = at.MOUTH_Y * window.side
 
     def at(self, levels: Floats, rows: slice) -> tuple[Floats, Floats]:
@@ -124,24 +133,24 @@ def _paint_upper_teeth(canvas: Canvas) -> None:
     canvas.shade(row * np.clip(np.abs(canvas.x - 0.5) / 0.047, 0, 1) ** 2.2, (0.55, 0.40, 0.40), 0.9)
     for x in (0.4795, 0.4895, 0.5, 0.5105, 0.5205, 0.5295, 0.4705):
         line = canvas.stroke([(x, y - 0.026), (x, y - 0.001)], [0.0006, 0.0011], 0.0005)
-        canvas.shade(line * row, (0.74, 0.64, 0.62), 0.38)
-    canvas.shade(row * canvas.ramp((0.5, y - 0.008), (0.5, y - 0.026)), (0.55, 0.45, 0.47), 0.7)
+        canvas.shade(line * row, (0.70, 0.66, 0.68), 0.38)
+    canvas.shade(row * canvas.ramp((0.5, y - 0.008), (0.5, y - 0.026)), (0.52, 0.48, 0.54), 0.7)
 
 
-def _paint_tongue(canvas: Canvas) -> None:
+def _paint_tongue(canvas: Canvas, colour: Rgb) -> None:
     """The back of the tongue: a low mound whose upper edge lies on the resting line."""
     y = at.MOUTH_Y
     half = [(0.5, y + 0.0010), (0.513, y - 0.0006), (0.528, y + 0.003), (0.540, y + 0.013), (0.540, y + 0.034),
             (0.5, y + 0.044)]  # fmt: skip
     tongue = canvas.fill(_mirrored_outline(half), 0.0016)
-    canvas.colour[:] = np.array(TONGUE, np.float32) * 0.6
-    canvas.paint(tongue, TONGUE)
-    canvas.shade(tongue * (1.0 - canvas.spot(0.497, y + 0.014, 0.022, 0.010)), (0.62, 0.42, 0.46), 0.8)
+    canvas.colour[:] = np.array(colour, np.float32) * 0.6
+    canvas.paint(tongue, colour)
+    canvas.shade(tongue * (1.0 - canvas.spot(0.497, y + 0.014, 0.022, 0.010)), (0.62, 0.42, 0.50), 0.8)
     canvas.light(tongue * canvas.spot(0.488, y + 0.008, 0.012, 0.004), (1.0, 0.78, 0.74), 0.32)
     canvas.shade(tongue * canvas.spot(0.5, y + 0.014, 0.0022, 0.012), (0.66, 0.46, 0.48), 0.5)
 
 
-def _paint_tip(canvas: Canvas) -> None:
+def _paint_tip(canvas: Canvas, colour: Rgb) -> None:
     """The tip of the tongue, rounded, its upper edge on the resting line."""
     y = at.MOUTH_Y
     half = [
@@ -153,9 +162,9 @@ def _paint_tip(canvas: Canvas) -> None:
         (0.5, y + 0.040),
     ]
     tip = canvas.fill(_mirrored_outline(half), 0.0010)
-    canvas.colour[:] = np.array(TONGUE, np.float32) * 0.6
-    canvas.paint(tip, TONGUE)
-    canvas.shade(canvas.hollow(tip, 0.005), (0.60, 0.38, 0.42), 0.8)
+    canvas.colour[:] = np.array(colour, np.float32) * 0.6
+    canvas.paint(tip, colour)
+    canvas.shade(canvas.hollow(tip, 0.005), (0.62, 0.40, 0.50), 0.7)
     canvas.light(tip * canvas.spot(0.494, y + 0.0048, 0.010, 0.0026), (1.0, 0.84, 0.80), 0.55)
     canvas.shade(tip * canvas.spot(0.5, y + 0.016, 0.0020, 0.010), (0.66, 0.46, 0.48), 0.55)
 
@@ -167,7 +176,7 @@ def _paint_lower_teeth(canvas: Canvas) -> None:
             (0.5, y + 0.012)]  # fmt: skip
     row = canvas.fill(_mirrored_outline(half), 0.0007)
     canvas.colour[:] = np.array((0.55, 0.4, 0.38), np.float32)
-    canvas.paint(row, (0.83, 0.78, 0.75))
-    canvas.shade(row * np.clip(np.abs(canvas.x - 0.5) / 0.036, 0, 1) ** 2, (0.5, 0.38, 0.38), 0.9)
+    canvas.paint(row, (0.95, 0.945, 0.945))
+    canvas.shade(row * np.clip(np.abs(canvas.x - 0.5) / 0.036, 0, 1) ** 2, (0.5, 0.40, 0.40), 0.8)
     for x in (0.4925, 0.5, 0.5075, 0.485, 0.515):
         canvas.shade(canvas.stroke([(x, y), (x, y + 0.01)], [0.001, 0.001], 0.0005) * row, (0.72, 0.62, 0.60), 0.4)

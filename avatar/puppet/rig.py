@@ -39,7 +39,7 @@ class Rig:
         self._size_px = size_px
         self._painting = paint(look, size_px)
         self._mesh = Mesh(size_px, self._painting.side)
-        self._areas = _areas(self._painting.beyond, size_px)
+        self._areas = areas(self._painting.beyond, size_px)
         # At rest the mouth is the same picture after picture, and eyes are still more often than not.
         self._spoken = (REST, AT_REST.smile, AT_REST.aside)
         self._lips = self._painting.lips.compose(*self._spoken)
@@ -95,7 +95,7 @@ class Rig:
         return planes
 
 
-def _areas(beyond: Bytes, size_px: int) -> tuple[Area, ...]:
+def areas(beyond: Bytes, size_px: int) -> tuple[Area, ...]:
     """The parts of a picture in which the sheet can ever be: the head's columns, and everything at shoulder height."""
     shoulders = round(SHOULDERS_FROM * size_px) // 4 * 4
     count = len(beyond)

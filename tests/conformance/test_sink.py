@@ -273,7 +273,7 @@ async def test_a_clear_silences_what_was_not_sent_and_keeps_the_time_line(opened
     last_whole_tick = stopped // TICK_SAMPLES
     assert heard_hz(sound, last_whole_tick - 1) == pytest.approx(pitch_hz(last_whole_tick - 1), abs=8)
     assert loudness(sound, stopped + FADE_SAMPLES + EDGE_SAMPLES, 20 * TICK_SAMPLES - EDGE_SAMPLES) < SILENCE
-    # 13 Hz are 10 ms: so long a packet may have been on its way in a queue that is not ours and tells nothing (LiveKit).
+    # 13 Hz are 10 ms: a packet may have been on its way in a queue that is not ours and tells nothing (LiveKit).
     assert [heard_hz(sound, k) for k in range(20, 25)] == pytest.approx([pitch_hz(k) for k in range(20, 25)], abs=13)
 
 

@@ -21,7 +21,8 @@ from avatar.puppet.look import Look
 from avatar.puppet.mesh import Mesh, jaw_share
 from avatar.puppet.motion import MOODS, Moods, Pose
 from avatar.puppet.mouth import Mouth
-from avatar.puppet.rig import Rig
+from avatar.puppet.painting import paint
+from avatar.puppet.rig import SHOULDERS_FROM, Rig, areas
 from avatar.puppet.speech import Speech
 from avatar.renderer import Expression, Shot
 from tests.conformance.conftest import babble
@@ -183,3 +184,22 @@ def test_whole_pictures_never_jump() -> None:
     calm = [change for change, blink in zip(changes, blinks, strict=True) if not blink]
     assert max(calm) < 5.0
     assert max(calm) < 12.0 * float(np.median(calm)) + 1.0
+
+
+@pytest.mark.parametrize("section", [{}, {"hair_style": "bun"}, {"hair_style": "coils", "face": "square"}])
+def test_the_figure_never_leaves_the_part_of_the_picture_that_is_warped(section: dict[str, str]) -> None:
+    painting = paint(Look.parse(section), SIZE_PX)
+    head, _ = areas(painting.beyond, SIZE_PX)
+    size = len(painting.beyond)
+    rows = [row for row in range(0, int(SHOULDERS_FROM * size), 4) if (painting.beyond[row] < 128).any()]
+    ends = [np.flatnonzero(painting.beyond[row] < 128)[[0, -1]] for row in rows]
+    outer = np.array(
+        [((x + 0.5) / size, (row + 0.5) / size) for row, pair in zip(rows, ends, strict=True) for x in pair]
+    )
+    mesh = Mesh(SIZE_PX, painting.side)
+    assert head.right - head.left < 0.85 * SIZE_PX  # it does save something
+    for pose, _ in story(2, 500)[::7]:
+        moved = carried(mesh, pose, 0.0, outer)
+        above = moved[:, 1] < SHOULDERS_FROM
+        assert moved[above, 0].min() * SIZE_PX >= head.left
+        assert moved[above, 0].max() * SIZE_PX <= head.right
