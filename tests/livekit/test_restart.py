@@ -16,9 +16,7 @@ pytestmark = [
     pytest.mark.livekit,
     pytest.mark.timeout(240),
     # The person's livekit drops a track's handle twice when it starts anew ("Attempted to drop unknown FFI handle").
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <function Ffi:pytest.PytestUnraisableExceptionWarning"
-    ),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <function Ffi:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 PATIENCE_S = 40
