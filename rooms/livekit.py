@@ -14,6 +14,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import Agent, AgentSession
 from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
+from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice import io, room_io
 from livekit.agents.voice.room_io.types import DEFAULT_CLOSE_ON_DISCONNECT_REASONS
 
@@ -274,9 +275,15 @@ class LiveKitRoom:
 
     def _found_again(self) -> None:
         logger.info("reconnected to LiveKit")
+        self._task(self._tell_state())
         self._look_around()
         if self._person is None:
             self._wait(LINGER_S)
+
+    async def _tell_state(self) -> None:
+        """A server that was started anew knows nothing of what the one before was told; RoomIO tells changes only."""
+        if self._session is not None:
+            await self._room.local_participant.set_attributes({ATTRIBUTE_AGENT_STATE: self._session.agent_state})
 
     def _disconnected(self, reason: object) -> None:
         self._lose()

@@ -263,7 +263,8 @@ async def test_a_clear_silences_what_was_not_sent_and_keeps_the_time_line(opened
     case = await opened(tmp_path)
     await paced(case.sink, [Frame(k, 0, picture(k), voice(k)) for k in range(10)])
     unsent = case.sink.unsent()
-    assert case.sink.clear(1) == unsent
+    # A sink whose queue goes on by itself is asked twice here, a moment apart.
+    assert case.sink.clear(1) == pytest.approx(unsent, abs=SAMPLE_RATE_HZ // 200)
     after = [Frame(k, 1, picture(k), SILENT if k < 20 else voice(k)) for k in range(10, 25)]
     await paced(case.sink, after)
     await case.sink.aclose()
