@@ -215,7 +215,7 @@ async def test_no_password_is_ever_logged(broker: Broker, queue: str, caplog: py
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_a_broker_restarted_three_times_loses_and_doubles_nothing(queue: str, named: bool) -> None:
     """50 messages; the broker is killed twice and stopped once in their midst."""
     with Broker() as own:

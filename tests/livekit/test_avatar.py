@@ -213,6 +213,7 @@ async def test_the_avatar_leaves_with_its_agent(livekit: LiveKitServer, avatars:
         await until(lambda: avatars.conversations() == 0, "its job is over", PATIENCE_S)
 
 
+@pytest.mark.slow
 async def test_the_avatar_leaves_when_its_agent_dies(livekit: LiveKitServer, avatars: Worker, tmp_path: Path) -> None:
     with plain_agent(livekit, tmp_path, "mortal") as agent:
         async with meeting(livekit, agent, "died", "mortal") as person:
@@ -221,6 +222,7 @@ async def test_the_avatar_leaves_when_its_agent_dies(livekit: LiveKitServer, ava
             await until(lambda: avatars.conversations() == 0, "its job is over", PATIENCE_S)
 
 
+@pytest.mark.slow
 async def test_the_avatar_is_back_after_its_worker_died(
     livekit: LiveKitServer, agent: PlainAgent, tmp_path: Path
 ) -> None:
@@ -254,6 +256,7 @@ async def test_the_avatar_is_back_after_its_worker_died(
                 await guest.leave()
 
 
+@pytest.mark.slow
 async def test_two_rooms_of_one_worker_do_not_cross_over(
     livekit: LiveKitServer, avatars: Worker, agent: PlainAgent
 ) -> None:

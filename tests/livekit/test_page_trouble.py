@@ -19,6 +19,7 @@ __all__ = ["chromium", "open_page"]
 pytestmark = [pytest.mark.livekit, pytest.mark.timeout(300)]
 
 
+@pytest.mark.slow
 def test_where_no_avatar_comes_the_page_says_so_and_calls_again(
     open_page: OpenPage, livekit: LiveKitServer, tmp_path: Path
 ) -> None:
@@ -32,6 +33,7 @@ def test_where_no_avatar_comes_the_page_says_so_and_calls_again(
             expect(state(page, "Listening")).to_be_visible(timeout=2 * PATIENCE_MS)
 
 
+@pytest.mark.slow
 def test_when_the_worker_is_killed_the_page_says_so_and_meets_the_next(
     open_page: OpenPage, livekit: LiveKitServer, tmp_path: Path
 ) -> None:

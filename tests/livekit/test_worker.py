@@ -56,6 +56,7 @@ async def test_sigterm_lets_a_conversation_go_on_and_then_says_goodbye(livekit: 
         await other.leave()
 
 
+@pytest.mark.slow
 async def test_who_comes_and_goes_leaves_no_threads_and_no_files(livekit: LiveKitServer, worker: Worker) -> None:
     process = Path(f"/proc/{worker.process.pid}")
 
