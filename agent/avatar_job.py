@@ -21,7 +21,6 @@ from livekit.agents import JobContext
 from livekit.agents.voice.room_io.types import DEFAULT_CLOSE_ON_DISCONNECT_REASONS
 
 from agent.avatar_job_speech import RemoteSpeech
-from agent.avatar_job_tracks import publish
 from agent.capacity import Capacity
 from agent.face import Face, choose_face
 from agent.job import JOIN_S, _join
@@ -33,6 +32,7 @@ from avatar.frames import MienError
 from avatar.playout import Finished, Playout, Started
 from avatar.renderer import Expression
 from rooms.livekit_sink import LiveKitSink
+from rooms.livekit_tracks import publish
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ class _Avatar:
             room.on("participant_disconnected", self._gone)
             room.on("participant_attributes_changed", self._changed)
             room.on("disconnected", lambda reason: self._leave("disconnected"))
-            picture = await publish(room, sink, self._renderer.width, self._renderer.height)
+            _, picture = await publish(room, sink, self._renderer.width, self._renderer.height)
             watching = asyncio.create_task(picture.watch(watched))
             self._wait(COME_S)
             for participant in list(room.remote_participants.values()):

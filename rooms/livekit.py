@@ -18,15 +18,14 @@ from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice import io, room_io
 from livekit.agents.voice.room_io.types import DEFAULT_CLOSE_ON_DISCONNECT_REASONS
 
-from avatar.frames import FPS, SPEECH_RATE_HZ, MienError
+from avatar.frames import SPEECH_RATE_HZ
 from rooms.livekit_messages import LiveKitMessages
 from rooms.livekit_sink import LiveKitSink
+from rooms.livekit_tracks import RoomError, publish
 from rooms.room import Message, Presence
 
 logger = logging.getLogger(__name__)
 
-STREAM = "mien"
-"""Both tracks carry it, so that receivers keep them in step."""
 LINGER_S = 30.0
 """How long the room waits for a person who was cut off."""
 GRACE_S = 2.0
@@ -34,16 +33,8 @@ GRACE_S = 2.0
 of late, because LiveKit's server gathers such news for a second."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
-WATCH_S = 1.0
-SOUND_BPS = 48_000
-BITS_PER_PIXEL = 0.12
-"""790 kb/s at 512 x 512: above this a face gains nothing that is seen."""
 _CLOSE_S = 2.0
 _HEARD_FRAME_MS = 20
-
-
-class RoomError(MienError):
-    """The LiveKit room cannot be joined or published in: why."""
 
 
 async def connect(room: rtc.Room, url: str, token: str) -> None:
@@ -72,7 +63,7 @@ class LiveKitRoom:
         self._presence = presence
         self._room = room
         self._sink = LiveKitSink(width, height)
-        self._picture_bps = round(width * height * BITS_PER_PIXEL * FPS)
+        self._size = (width, height)
         self._sink.watched = self._sink.known = False
         self._messages = LiveKitMessages(room, self._message)
         self._microphone: _Microphone | None = None
@@ -162,41 +153,17 @@ class LiveKitRoom:
         )
 
     async def _publish(self) -> None:
-        """Both tracks, coded as is said here and not as livekit would choose; one layer, because each costs a CPU."""
-        sound = rtc.LocalAudioTrack.create_audio_track("voice", self._sink.sound)
-        picture = rtc.LocalVideoTrack.create_video_track("face", self._sink.picture)
-        local = self._room.local_participant
-        sound_options = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_MICROPHONE, stream=STREAM, dtx=False, red=True
-        )
-        sound_options.audio_encoding.max_bitrate = SOUND_BPS
-        picture_options = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA,
-            stream=STREAM,
-            simulcast=False,
-            video_codec=rtc.VideoCodec.VP8,
-            video_encoding=rtc.VideoEncoding(max_bitrate=self._picture_bps, max_framerate=FPS),
-        )
-        try:
-            sounding = await local.publish_track(sound, sound_options)
-            published = await local.publish_track(picture, picture_options)
-        except Exception as error:  # livekit raises errors of several kinds, and a bare one
-            raise RoomError(f"the avatar's tracks cannot be published: {error}") from error
+        sounding, pictures = await publish(self._room, self._sink, *self._size)
         self._heard = self._task(sounding.wait_for_subscription())
-        self._task(self._watch(picture, published))
+        self._task(pictures.watch(self._watched, known=self._known))
 
-    async def _watch(self, picture: rtc.LocalVideoTrack, published: rtc.LocalTrackPublication) -> None:
-        """Find out whether anybody takes the picture. There is an event for the first subscriber only."""
-        await published.wait_for_subscription()
+    def _known(self) -> None:
         self._sink.known = True
-        while True:
-            watched = await _encoded(picture)
-            if watched != self._sink.watched:
-                logger.debug("the picture is %s", "watched" if watched else "not watched")
-                self._sink.watched = watched
-                if self._joined:
-                    self._presence.on_watched(watched)
-            await asyncio.sleep(WATCH_S)
+
+    def _watched(self, watched: bool) -> None:
+        self._sink.watched = watched
+        if self._joined:
+            self._presence.on_watched(watched)
 
     # -- who is there
 
@@ -327,12 +294,3 @@ class _Microphone(io.AudioInput):
             silence = bytes(2 * frame.samples_per_channel * frame.num_channels)
             return rtc.AudioFrame(silence, frame.sample_rate, frame.num_channels, frame.samples_per_channel)
         return frame
-
-
-async def _encoded(picture: rtc.LocalVideoTrack) -> bool:
-    """Whether livekit encodes the pictures: with dynacast only while somebody takes them."""
-    return any(
-        one.outbound_rtp.outbound.active
-        for one in await picture.get_stats()
-        if one.WhichOneof("stats") == "outbound_rtp"
-    )

@@ -13,7 +13,8 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession
 
 from avatar.frames import TICK_SAMPLES, Frame, Picture
-from rooms.livekit import LISTEN_S, LiveKitRoom, RoomError, connect
+from rooms.livekit import LISTEN_S, LiveKitRoom, connect
+from rooms.livekit_tracks import RoomError
 from tests.conformance.test_room import Guestbook
 from tests.doubles.page import until
 from tests.livekit.person import LiveKitPerson

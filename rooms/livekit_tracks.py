@@ -1,7 +1,7 @@
-"""The avatar's two tracks in a LiveKit room where nobody is talked with: another agent does that.
+"""The avatar's two tracks in a LiveKit room, whoever holds the conversation there.
 
-In: a sink. Out: its sound and pictures, published and coded as the conversation's room does it, and whether anybody
-takes the pictures.
+In: a sink. Out: its sound and pictures, published and coded as is said here and not as livekit would choose, and
+whether anybody takes the pictures.
 """
 
 from __future__ import annotations
@@ -12,16 +12,30 @@ from collections.abc import Callable
 
 from livekit import rtc
 
-from avatar.frames import FPS
-from rooms.livekit import BITS_PER_PIXEL, SOUND_BPS, STREAM, WATCH_S, RoomError
+from avatar.frames import FPS, MienError
 from rooms.livekit_sink import LiveKitSink
 
 logger = logging.getLogger(__name__)
 
+STREAM = "mien"
+"""Both tracks carry it, so that receivers keep them in step."""
+WATCH_S = 1.0
+SOUND_BPS = 48_000
+BITS_PER_PIXEL = 0.12
+"""790 kb/s at 512 x 512: above this a face gains nothing that is seen."""
 
-async def publish(room: rtc.Room, sink: LiveKitSink, width: int, height: int) -> Picture:
-    """Raises:
-    RoomError: LiveKit does not take the tracks.
+
+class RoomError(MienError):
+    """The LiveKit room cannot be joined or published in: why."""
+
+
+async def publish(
+    room: rtc.Room, sink: LiveKitSink, width: int, height: int
+) -> tuple[rtc.LocalTrackPublication, Picture]:
+    """The published voice, and the pictures: one layer, because each costs a CPU.
+
+    Raises:
+        RoomError: LiveKit does not take the tracks.
     """
     sound = rtc.LocalAudioTrack.create_audio_track("voice", sink.sound)
     picture = rtc.LocalVideoTrack.create_video_track("face", sink.picture)
@@ -38,11 +52,11 @@ async def publish(room: rtc.Room, sink: LiveKitSink, width: int, height: int) ->
     )
     try:
         # The picture comes last: agents wait for it before they speak.
-        await room.local_participant.publish_track(sound, sound_options)
+        sounding = await room.local_participant.publish_track(sound, sound_options)
         published = await room.local_participant.publish_track(picture, picture_options)
     except Exception as error:  # livekit raises errors of several kinds, and a bare one
         raise RoomError(f"the avatar's tracks cannot be published: {error}") from error
-    return Picture(picture, published)
+    return sounding, Picture(picture, published)
 
 
 class Picture:
@@ -52,9 +66,14 @@ class Picture:
         self._track = track
         self._published = published
 
-    async def watch(self, tell: Callable[[bool], None]) -> None:
-        """Tell whenever somebody begins to take them or nobody does any more. There is an event for the first only."""
+    async def watch(self, tell: Callable[[bool], None], *, known: Callable[[], None] = lambda: None) -> None:
+        """Tell whenever somebody begins to take them or nobody does any more. There is an event for the first only.
+
+        Args:
+            known: called once, at the first subscription.
+        """
         await self._published.wait_for_subscription()
+        known()
         watched = False
         while True:
             encoded = any(
