@@ -23,7 +23,7 @@ from livekit.agents.voice.room_io.types import DEFAULT_CLOSE_ON_DISCONNECT_REASO
 from agent.avatar_job_speech import RemoteSpeech
 from agent.capacity import Capacity
 from agent.face import Face, choose_face
-from agent.job import JOIN_S, _join
+from agent.job import JOIN_S, join
 from agent.metrics import Metrics
 from agent.persona import load_persona, shipped_personas
 from agent.settings import Settings
@@ -177,7 +177,7 @@ class AvatarJobs:
         drawing = asyncio.create_task(asyncio.to_thread(face.make, hash(context.job.id) & 0xFFFF))
         try:
             async with asyncio.timeout(JOIN_S):
-                await _join(context)
+                await join(context)
         finally:
             renderer = await drawing
         renderer = WatchedRenderer(renderer)

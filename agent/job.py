@@ -85,7 +85,7 @@ class Jobs:
                 end()
 
     async def _converse(self, context: JobContext, ended: asyncio.Event) -> str:
-        joining = asyncio.create_task(_join(context))
+        joining = asyncio.create_task(join(context))
         try:
             conversation, size = await self._make(context)
             async with asyncio.timeout(JOIN_S):
@@ -138,7 +138,7 @@ class Jobs:
         return conversation, (renderer.width, renderer.height)
 
 
-async def _join(context: JobContext) -> None:
+async def join(context: JobContext) -> None:
     """What `JobContext.connect` does, but with dynacast, for which it has no option. The version is pinned."""
     info = context._info
     await connect(context.room, info.url, info.token)

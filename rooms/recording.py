@@ -124,15 +124,14 @@ class RecordingSink:
         Raises:
             SinkClosed: the file can take nothing any more.
         """
-        with self._changed:
-            self._raise_if_closed()
-            # One place is kept for the frame that is held, which closing commits without a wait.
-            if self._pictures_waiting < MAX_PICTURES - 1:
-                return
-            self._room = room = self._loop.create_future()
-        await room
-        with self._changed:
-            self._raise_if_closed()
+        while True:
+            with self._changed:
+                self._raise_if_closed()
+                # One place is kept for the frame that is held, which closing commits without a wait.
+                if self._pictures_waiting < MAX_PICTURES - 1 and len(self._waiting) < MAX_TICKS - 1:
+                    return
+                self._room = room = self._loop.create_future()
+            await room
 
     async def aclose(self) -> None:
         """Write what is left and give the file its name; without a single frame there is no file.
