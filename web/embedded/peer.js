@@ -19,7 +19,7 @@ const SILENCE_MS = 2400;
  * come together over half a minute. The picture's is deeper by what showing it takes less than playing the sound does.
  * @type {Record<string, number>}
  */
-const BUFFER_MS = { audio: 60, video: 80 };
+const BUFFER_MS = { audio: 60, video: 100 };
 /** Smaller changes of the jitter buffer's depth are not worth a message. */
 const TOLD_MS = 5;
 
