@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from agent.conversation import Conversation
 from agent.face import Face, choose_face, paint_ahead, png
 from agent.lobby import Lobby
+from agent.loop import new_event_loop
 from agent.metrics import Metrics
 from agent.models import Local, Models, choose_models
 from agent.persona import Persona, load_persona
@@ -61,7 +62,8 @@ def run(
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_run(settings, open_browser, still, conversation))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_run(settings, open_browser, still, conversation))
     # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them
     # ends in `terminate called` one time in three.
     logging.shutdown()

@@ -28,6 +28,8 @@ _PACKET_SAMPLES = SAMPLE_RATE_HZ * PACKET_MS // 1000
 _CAPACITY_TICKS = 5
 _VIDEO_CLOCK_HZ = 90_000
 _VIDEO_BASE = Fraction(1, _VIDEO_CLOCK_HZ)
+_EARLY_S = 0.0005
+"""Timers of libuv count whole milliseconds, and may come so much early. Waiting for the rest would be a busy loop."""
 BUFFERED_MAX_MS = 900.0
 """More than this a receiver does not hold of a voice; whoever says so is not believed."""
 
@@ -92,7 +94,7 @@ class SoundTrack(MediaStreamTrack):
             if not self._due:
                 self._came.clear()
                 await self._came.wait()
-            elif (wait_s := self._due[0] - self._clock()) > 0:
+            elif (wait_s := self._due[0] - self._clock()) > _EARLY_S:
                 await asyncio.sleep(wait_s)
             else:
                 break
