@@ -55,6 +55,8 @@ def working(
         "MIEN_AGENT_NAME": name,
         "MIEN_AGENT_PORT": str(port),
         "MIEN_AGENT_METRICS_PORT": str(metrics_port),
+        "MIEN_AVATAR_PORT": str(port),
+        "MIEN_AVATAR_METRICS_PORT": str(metrics_port),
         "MIEN_MAX_SESSIONS": "8",
         # What else this machine does must not decide whether a room is taken.
         "MIEN_ADMISSION": "stated",

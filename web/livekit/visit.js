@@ -32,8 +32,6 @@ const READ_MS = 5000;
 const LOOK_EVERY_MS = 1000;
 /** The voice is sent all the time, silence too: without any for so long its sender has gone. LiveKit notices 20 s later. */
 const SILENT_LOOKS = 3;
-/** The avatar tells how things stand by itself; where that was lost it is asked. */
-const ASK_AFTER_LOOKS = 3;
 /**
  * As in the embedded room: buffers that begin with stated depths are in step from the first second.
  * @type {Record<string, number>}
@@ -66,7 +64,7 @@ export class Visit {
   #hush = null;
   /** @type {Missing | null | undefined} */
   #told;
-  #looks = { packets: 0, same: 0, unanswered: 0 };
+  #looks = { packets: 0, same: 0 };
   #timer = 0;
   /** @type {MediaStreamTrack | null} */
   #microphone = null;
@@ -201,7 +199,7 @@ export class Visit {
     if (!tracks.audio || !tracks.video || this.#closed) return;
     this.#avatar = participant.identity; // the newest, where there are two: the older one is on its way out
     this.#silent = false;
-    this.#looks = { packets: 0, same: 0, unanswered: 0 };
+    this.#looks = { packets: 0, same: 0 };
     this.#hush?.end();
     this.#hush = tracks.audio.receiver ? new Hush(tracks.audio.receiver) : null;
     this.#handlers.media(new MediaStream([tracks.audio.mediaStreamTrack, tracks.video.mediaStreamTrack]));
@@ -253,7 +251,8 @@ export class Visit {
 
   async #look() {
     if (!this.#avatar || this.#room.state !== ConnectionState.Connected) return;
-    if (!this.#greeted && (this.#looks.unanswered += 1) % ASK_AFTER_LOOKS === 0) this.send({ type: 'hello' });
+    // The avatar tells how things stand by itself; that may get lost (see outbox.js), so it is asked until it answers.
+    if (!this.#greeted) this.send({ type: 'hello' });
     void this.#hush?.bufferedMs(); // so that the next answer tells of the last second
     const report = await this.#tracks.get(this.#avatar)?.audio.getRTCStatsReport();
     const rtp = [...(report?.values() ?? [])].find((entry) => entry.type === 'inbound-rtp');
