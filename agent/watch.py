@@ -20,6 +20,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 from livekit import api
@@ -132,7 +133,7 @@ class Watch:
         names = {room.name for room in rooms if room.num_participants}
         for gone in self._rooms.keys() - names:
             del self._rooms[gone]
-        await self._all(lambda name=name: self._look_into(name) for name in names)
+        await self._all(partial(self._look_into, name) for name in names)
 
     async def _all(self, work: Iterable[Callable[[], Awaitable[None]]]) -> None:
         """One room's trouble is not the others'."""
