@@ -73,12 +73,15 @@ async def _heard(visit: Visit, after: float) -> None:
 async def compare(report: Report, kind: str, environment: dict[str, str], quick: bool) -> None:
     name = KINDS[kind]
     count, controls, cuts = (8, 4, 4) if quick else (FLASHES, CONTROLS, INTERRUPTED)
+    report.facts.pop("playout", None)
     async with (
         serving("benchmarks.livekit_stage", kind, environment=environment) as server,
         conversation(server.url) as visit,
     ):
         report.chromium = visit.chromium
         rows = await flashed(report, visit, server, count, controls)
+        for fact in ("page", "output_latency_ms", "clock_error_ms", "gaps_in_what_was_played"):
+            report.facts[f"{name}: {fact}"] = report.facts.pop(fact)
         hums: list[dict[str, Any]] = []
         missed: dict[str, int] = {}
         for _ in range(cuts):

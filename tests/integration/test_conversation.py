@@ -150,6 +150,7 @@ async def test_who_was_away_says_so_in_its_model_s_words_and_knows_what_was_said
         assert spoken[:2] == [("assistant", "Hello!"), ("user", "I am Ada. Where is Paris?")]
         assert any("you were away for a moment" in str(one["content"]) for one in asked)
         assert talk.conversation.said[:2] == list(said)
+        talk.conversation.on_page()
         assert talk.of_type("hello")[-1]["history"][:2] == list(said)
 
 

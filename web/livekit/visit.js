@@ -36,7 +36,7 @@ const SILENT_LOOKS = 3;
  * As in the embedded room: buffers that begin with stated depths are in step from the first second.
  * @type {Record<string, number>}
  */
-const BUFFER_MS = { audio: 60, video: 80 };
+const BUFFER_MS = { audio: 40, video: 120 };
 
 /** What was sent before it was cut, and is still on its way when the word of that comes. */
 const IN_FLIGHT_MS = 40;
