@@ -1,7 +1,7 @@
 // What the person does, kept until the avatar has it. In: messages, and the word that one was heard. Out: the same
 // messages, each with an id, in order: one at a time, and again and again until it was heard.
 //
-// livekit-client 2.23.0 loses what it is given in the two seconds after it came to a server that was started anew: it
+// LiveKit's client 2.23.0 loses what it is given in the two seconds after it came to a server that was started anew: it
 // says that it is connected, puts packets aside for a resumption, and resumes nothing, because this was no resumption.
 // LiveKit's server drops what comes for somebody who is not quite there yet. Neither says so.
 
