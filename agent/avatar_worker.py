@@ -47,6 +47,7 @@ class AvatarWorker:
             settings,
             dev=dev,
             name=livekit.avatar_name,
+            ports=(livekit.avatar_port, livekit.avatar_metrics_port),
             metrics=self._metrics,
             capacity=capacity,
             hold=self._jobs.hold,

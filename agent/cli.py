@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--host", help="address to serve on (127.0.0.1; beyond this machine MIEN_TOKEN must be set)")
     page.add_argument("--port", type=int, help="port to serve on (8080; 0: any free one)")
     page.set_defaults(run=_page, log_level=logging.INFO)
+    watch = commands.add_parser("watch", parents=[common], help="call the avatar back where its LiveKit worker died")
+    watch.set_defaults(run=_watch, log_level=logging.INFO)
+
     stream = commands.add_parser("stream", parents=[common], help="be on air at an RTMP server, and say what comes in")
     stream.add_argument(
         "--rtmp", metavar="URL", help="where to: rtmp[s]://host/app/key; several with commas between (RTMP_URL)"
@@ -275,6 +278,14 @@ def _page(arguments: argparse.Namespace) -> int:
     from agent.page import run
 
     run(settings)
+    return 0
+
+
+def _watch(_: argparse.Namespace) -> int:
+    from agent.settings import load_settings
+    from agent.watch import run
+
+    run(load_settings(os.environ, env_file=Path(".env")))
     return 0
 
 

@@ -29,6 +29,7 @@ from agent.persona import Persona
 from agent.settings import TurnSettings
 from agent.transcript import Captions
 from agent.turns import Turn, TurnClock
+from agent.watch_history import Away, Said, context, said
 from agent.watched import WatchedRenderer
 from avatar.frames import MienError, Sink
 from avatar.playout import Finished, Playout, Started, TickReport
@@ -39,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 3.0
 CHAT_LIMIT = 4000
+BACK = (
+    "You were cut off from this conversation and are back now. In one short sentence and your own words, in the "
+    "language spoken so far, say that you were away for a moment; if a question was left open, answer it."
+)
 _EXPRESSIONS = {
     "initializing": Expression.IDLE,
     "idle": Expression.IDLE,
@@ -56,6 +61,7 @@ class Conversation:
         renderer: this conversation's own; closed at the end.
         face: the renderer's line among the parts that `hello` lists.
         about: what `hello` tells besides: session, version.
+        away: what it takes up again, if it was here before.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Conversation:
         metrics: Metrics,
         face: dict[str, Any],
         about: dict[str, Any],
+        away: Away | None = None,
     ) -> None:
         self._persona = persona
         self._models = models
@@ -75,6 +82,7 @@ class Conversation:
         self._metrics = metrics
         self._face = face
         self._about = about
+        self._away = away
         self._room: Room | None = None
         self._captions = Captions(self._send)
         self._output = PlayoutOutput(self._captions)
@@ -117,7 +125,9 @@ class Conversation:
         self._models.notify(self._part_changed)
         # Synthesis keeps about as far ahead as the output takes; so a voice that is picked speaks the next sentence.
         self._models.tts.ahead_s = AHEAD_S
-        agent = _MienAgent(self._persona.instructions, self._turns)
+        before = context(self._away.said if self._away is not None else ())
+        session.history.insert(before.items)
+        agent = _MienAgent(self._persona.instructions, self._turns, before)
         await room.begin(session, agent, listen=self._models.stt is not None)
         # Only now, because a room may have put an output of its own there. It gets our captions by `send`, in step with
         # the voice.
@@ -137,6 +147,11 @@ class Conversation:
         clock.cancel()
         await self._models.aclose()
         await self._renderer.aclose()
+
+    @property
+    def said(self) -> list[Said]:
+        """So far, oldest first; what is being said just now is not in it."""
+        return said(self._session.history)
 
     # -- the room (Presence)
 
@@ -190,8 +205,10 @@ class Conversation:
         if self._greeted or self._output.held or not self._started:
             return
         self._greeted = True
-        if self._persona.greeting:
-            self._session.say(self._persona.greeting)
+        if self._away is not None and self._away.words is None:
+            self._session.generate_reply(instructions=BACK)
+        elif words := self._away.words if self._away is not None else self._persona.greeting:
+            self._session.say(words)
 
     def _chat(self, number: str, text: str) -> None:
         text = text.strip()
@@ -293,14 +310,9 @@ class Conversation:
     # -- what the page is told
 
     def _hello(self) -> None:
-        history = [
-            {"role": item.role, "text": item.text_content}
-            for item in self._session.history.items
-            if isinstance(item, llm.ChatMessage) and item.role in ("user", "assistant") and item.text_content
-        ]
         models = self._models.describe()
         self._send(
-            {"type": "hello", "persona": {"name": self._persona.name}, "history": history}
+            {"type": "hello", "persona": {"name": self._persona.name}, "history": self.said}
             | self._about
             | models
             | {"parts": [self._face, *models["parts"]]}
@@ -327,8 +339,8 @@ class Conversation:
 class _MienAgent(Agent):
     """The persona, with the moment of the waterfall that only its LLM node sees."""
 
-    def __init__(self, instructions: str, turns: TurnClock) -> None:
-        super().__init__(instructions=instructions)
+    def __init__(self, instructions: str, turns: TurnClock, before: llm.ChatContext) -> None:
+        super().__init__(instructions=instructions, chat_ctx=before)
         self._turns = turns
 
     async def llm_node(

@@ -12,8 +12,10 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import JobContext
 
 from agent.capacity import Capacity
@@ -23,11 +25,15 @@ from agent.metrics import Metrics
 from agent.models import Local, choose_models
 from agent.persona import Persona
 from agent.settings import Settings
+from agent.smalltalk import SmallTalk
+from agent.watch_history import METHOD, answer, away
 from rooms.livekit import LiveKitRoom, connect
 
 logger = logging.getLogger(__name__)
 
 JOIN_S = 15.0
+BACK = "Sorry, I was away for a moment. I'm back, and I still know what we said."
+"""In place of a language model's own words."""
 
 
 class Jobs:
@@ -93,6 +99,7 @@ class Jobs:
         except BaseException:
             joining.cancel()
             raise
+        _answer_watch(context.room, conversation)
         room = LiveKitRoom(conversation, context.room, width=size[0], height=size[1])
         running = asyncio.create_task(conversation.run(room), name=f"conversation {context.job.id}")
         ending = asyncio.create_task(ended.wait())
@@ -118,7 +125,8 @@ class Jobs:
         job = context.job
         # Static layers are drawn, which takes a while.
         renderer = await asyncio.to_thread(self._face.make, hash(job.id) & 0xFFFF)
-        timezone = _told(job.metadata).get("timezone")
+        told = _told(job.metadata)
+        timezone, before = told.get("timezone"), away(told)
         models = choose_models(
             self._settings,
             self._persona,
@@ -126,6 +134,8 @@ class Jobs:
             local=self._local,
             timezone=timezone if isinstance(timezone, str) else None,
         )
+        if before is not None and isinstance(models.llm, SmallTalk):
+            before = replace(before, words=BACK)
         conversation = self._kind(
             persona=self._persona,
             models=models,
@@ -134,6 +144,7 @@ class Jobs:
             metrics=self._metrics,
             face={"part": "renderer", "name": self._face.backend, "why": self._face.why, "online": False},
             about={"session": job.id, "version": importlib.metadata.version("mien")},
+            away=before,
         )
         return conversation, (renderer.width, renderer.height)
 
@@ -144,6 +155,17 @@ async def join(context: JobContext) -> None:
     await connect(context.room, info.url, info.token)
     context._connected = True
     context._on_connect()
+
+
+def _answer_watch(room: rtc.Room, conversation: Conversation) -> None:
+    """Tell `mien watch` that this conversation lives, and what was said; others in the room learn the former only."""
+
+    def alive(call: rtc.RpcInvocationData) -> str:
+        if call.caller_identity in room.remote_participants:
+            return "ok"
+        return answer(conversation.said, call.payload)
+
+    room.local_participant.register_rpc_method(METHOD, alive)
 
 
 def _told(metadata: str) -> dict[str, Any]:

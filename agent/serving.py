@@ -137,6 +137,7 @@ class Registration:
     Args:
         dev: serve health on any free port.
         name: by which rooms call for it.
+        ports: of health (any free one in `dev`), and of Prometheus.
         hold: livekit-agents' entry point of a job.
         answer: answers a call, with `accept` or by itself.
         ready: printed once the server has us.
@@ -149,6 +150,7 @@ class Registration:
         *,
         dev: bool,
         name: str,
+        ports: tuple[int, int | None],
         metrics: Metrics,
         capacity: Capacity,
         hold: Callable[[JobContext], Awaitable[None]],
@@ -158,6 +160,7 @@ class Registration:
     ) -> None:
         livekit = settings.livekit
         url, key, secret = livekit.credentials()
+        port, metrics_port = ports
         self._capacity = capacity
         self._metrics = metrics
         self._ready = ready
@@ -169,8 +172,8 @@ class Registration:
             api_key=key,
             api_secret=secret,
             host=livekit.host,
-            port=0 if dev else livekit.port,
-            prometheus_port=livekit.metrics_port,
+            port=0 if dev else port,
+            prometheus_port=metrics_port,
             num_idle_processes=WARM_THREADS,
             load_fnc=capacity.load,
             # Whether there is room for one more is decided in `accept`, for each one, and for two at once.
@@ -179,7 +182,7 @@ class Registration:
         )
         self._server.rtc_session(hold, agent_name=name, on_request=answer)
         self._server.on("worker_registered", self._registered)
-        if livekit.metrics_port is not None:
+        if metrics_port is not None:
             prometheus_client.REGISTRY.register(metrics.registry)
 
     async def serve(self) -> None:

@@ -126,6 +126,9 @@ class LiveKitSettings(_Section):
     """Where the worker's health is served; on `port`, any free one in `dev`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8081
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    avatar_port: Annotated[int, Field(ge=0, le=65535)] = 8082
+    """The same of `mien avatar`, so that both kinds of worker run on one machine."""
+    avatar_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     admission: Literal["measured", "stated"] = "measured"
     drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
 
@@ -254,6 +257,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_AGENT_HOST": ("livekit", "host"),
     "MIEN_AGENT_PORT": ("livekit", "port"),
     "MIEN_AGENT_METRICS_PORT": ("livekit", "metrics_port"),
+    "MIEN_AVATAR_PORT": ("livekit", "avatar_port"),
+    "MIEN_AVATAR_METRICS_PORT": ("livekit", "avatar_metrics_port"),
     "MIEN_ADMISSION": ("livekit", "admission"),
     "MIEN_DRAIN_S": ("livekit", "drain_s"),
     "RTMP_URL": ("stream", "urls"),

@@ -50,6 +50,7 @@ class Worker:
             settings,
             dev=dev,
             name=livekit.agent_name,
+            ports=(livekit.port, livekit.metrics_port),
             metrics=metrics,
             capacity=capacity,
             hold=self._jobs.hold,

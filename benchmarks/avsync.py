@@ -75,29 +75,39 @@ async def main() -> int:
 async def measure(report: Report, count: int, controls: int) -> None:
     async with serving("benchmarks.flashing") as server, conversation(server.url) as visit:
         report.chromium = visit.chromium
-        await visit.look_at(0, 0, SIZE_PX, SIZE_PX, 4, 4)
-        await asyncio.sleep(BEFORE_S)
-        start = time.monotonic()
-        await flash(server, count // 2, control=False)
-        control_from = time.monotonic()
-        await flash(server, controls, control=True)
-        control_to = time.monotonic()
-        await flash(server, count - count // 2, control=False)
-        end = time.monotonic()
-        await asyncio.sleep(1)
-        await visit.take()
-        seen = offsets(visit, start, control_from) + offsets(visit, control_to, end)
-        control = offsets(visit, control_from, control_to)
-        statistics = await visit.statistics()
-        asked = time.monotonic()
-        server.tell("tell")
-        counted = await server.event("playout", asked, 5)
-        report.facts |= _facts(visit, counted, statistics)
-    rows: list[dict[str, Any]] = [
+        rows = await flashed(report, visit, server, count, controls)
+    judge(report, rows, count)
+
+
+async def flashed(report: Report, visit: Visit, server: Server, count: int, controls: int) -> list[dict[str, Any]]:
+    """``{"at_s", "offset_ms", "control"}`` of each flash that was seen with its beep."""
+    await visit.look_at(0, 0, SIZE_PX, SIZE_PX, 4, 4)
+    await asyncio.sleep(BEFORE_S)
+    start = time.monotonic()
+    await flash(server, count // 2, control=False)
+    control_from = time.monotonic()
+    await flash(server, controls, control=True)
+    control_to = time.monotonic()
+    await flash(server, count - count // 2, control=False)
+    end = time.monotonic()
+    await asyncio.sleep(1)
+    await visit.take()
+    seen = offsets(visit, start, control_from) + offsets(visit, control_to, end)
+    control = offsets(visit, control_from, control_to)
+    statistics = await visit.statistics()
+    asked = time.monotonic()
+    server.tell("tell")
+    counted = await server.event("playout", asked, 5)
+    report.facts |= _facts(visit, counted, statistics)
+    return [
         {"at_s": round(at - start, 3), "offset_ms": round(offset * 1000, 2), "control": is_control}
         for found, is_control in ((seen, False), (control, True))
         for at, offset in found
     ]
+
+
+def judge(report: Report, rows: list[dict[str, Any]], count: int) -> None:
+    """Samples, numbers and bounds of `flashed`."""
     report.samples("flashes", rows)
     own = [row["offset_ms"] for row in rows if not row["control"]]
     shifted = [row["offset_ms"] for row in rows if row["control"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,6 +34,8 @@ GRACE_S = 2.0
 of late, because LiveKit's server gathers such news for a second."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
+_ID_LIMIT = 64
+_REMEMBERED = 256
 _CLOSE_S = 2.0
 _HEARD_FRAME_MS = 20
 
@@ -74,6 +77,8 @@ class LiveKitRoom:
         """The identity of who the avatar talks with."""
         self._greeted = False
         """Whether their page was told how things stand."""
+        self._got: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
+        """The last messages: whose, and their ids. A page says again what it does not know to have arrived."""
         self._joined = False
         self._left = False
         self._waiting: asyncio.TimerHandle | None = None
@@ -271,8 +276,18 @@ class LiveKitRoom:
             self._leave()
         elif message["type"] == "hello":
             self._presence.on_page()
-        else:
+        elif self._is_new(identity, message.get("id")):
             self._presence.on_message(message)
+
+    def _is_new(self, identity: str, number: object) -> bool:
+        """Whether it was not said before; what has an id is confirmed, again too."""
+        if not isinstance(number, str) or not 0 < len(number) <= _ID_LIMIT:
+            return True
+        self.send({"type": "heard", "id": number})
+        if (identity, number) in self._got:
+            return False
+        self._got.append((identity, number))
+        return True
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -7,6 +7,7 @@ import { pause } from './embedded/retry.js';
 import { summarize } from './embedded/stats.js';
 import { Arrival } from './livekit/arrival.js';
 import { Absent, livekitOutcome } from './livekit/outcome.js';
+import { Outbox } from './livekit/outbox.js';
 import { Visit } from './livekit/visit.js';
 import { Microphone } from './microphone.js';
 
@@ -42,6 +43,7 @@ export class LiveKitClient extends ClientEvents {
   #microphone = new Microphone((state) => this.#onMicrophone(state));
   /** @type {Visit | null} */
   #visit = null;
+  #outbox = new Outbox((message) => this.#visit?.send(message) ?? false);
   /** The track whose echo cancellation was looked at. @type {MediaStreamTrack | null} */
   #judged = null;
   /** Ends everything that start() began. @type {AbortController} */
@@ -76,7 +78,7 @@ export class LiveKitClient extends ClientEvents {
   }
 
   leave() {
-    const said = this.#send({ type: 'leave' });
+    const said = this.#visit?.send({ type: 'leave' }) ?? false;
     this.#place = null;
     this.#stop(said ? LEAVE_MS : 0);
     this.#microphone.close();
@@ -90,9 +92,9 @@ export class LiveKitClient extends ClientEvents {
   /** @param {string} text */
   sendChat(text) {
     const id = `chat-${Date.now().toString(36)}-${(this.#chats += 1)}`;
-    if (this.#send({ type: 'chat', id, text })) {
-      this.emit('caption', { role: 'user', id, text, final: true });
-    }
+    if (!this.#visit) return;
+    this.#send({ type: 'chat', id, text });
+    this.emit('caption', { role: 'user', id, text, final: true });
   }
 
   interrupt() {
@@ -257,6 +259,9 @@ export class LiveKitClient extends ClientEvents {
       case 'turn':
         this.emit(message.type, message);
         break;
+      case 'heard':
+        this.#outbox.heard(message.id);
+        break;
       case 'bye':
         this.#end(message.reason, message.text);
         break;
@@ -302,12 +307,9 @@ export class LiveKitClient extends ClientEvents {
     if (this.connection.phase === 'connected') this.#visit?.useMicrophone(track);
   }
 
-  /**
-   * @param {object} message
-   * @returns {boolean}
-   */
+  /** It arrives, also where the connection is just being mended. @param {{type: string, [key: string]: unknown}} message */
   #send(message) {
-    return this.#visit?.send(message) ?? false;
+    if (this.#visit) this.#outbox.push(message);
   }
 
   /** @param {Connection} connection */
@@ -335,6 +337,7 @@ export class LiveKitClient extends ClientEvents {
 
   #stop(lingerMs = 0) {
     this.#run.abort(new Error('the conversation ended here'));
+    this.#outbox.clear();
     this.#dropVisit(lingerMs);
     this.#setState('idle');
   }

@@ -17,6 +17,7 @@ from agent.metrics import Metrics
 from agent.models import Local, choose_models
 from agent.persona import load_persona
 from agent.settings import load_settings
+from agent.watch_history import Away
 from avatar.frames import SPEECH_RATE_HZ, Pcm
 from rooms.memory import MemoryRoom
 from tests.doubles.page import until
@@ -82,7 +83,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(**settings: str) -> AsyncIterator[Talk]:
+async def talking(away: Away | None = None, **settings: str) -> AsyncIterator[Talk]:
     local = Local(load_settings({}))
     await asyncio.to_thread(local.prewarm)
     async with OpenAIEndpoint(local.espeak) as endpoint:
@@ -97,6 +98,7 @@ async def talking(**settings: str) -> AsyncIterator[Talk]:
             metrics=Metrics(),
             face={"part": "renderer", "name": "scripted", "why": "test", "online": False},
             about={"session": "s", "version": "test"},
+            away=away,
         )
         room = MemoryRoom(conversation)
         running = asyncio.create_task(conversation.run(room))
@@ -136,6 +138,20 @@ async def test_a_spoken_question_is_answered_aloud_with_its_waterfall() -> None:
         assert asked[-1].body["messages"][-1] == {"role": "user", "content": "what is the capital of France"}
         lips = [read_shot(frame.picture) for frame in talk.room.sink.frames if np.abs(frame.sound).max() > 300]
         assert all(shot.segment is not None for shot in lips[2:]), "every sound of speech has its picture"
+
+
+async def test_who_was_away_says_so_in_its_model_s_words_and_knows_what_was_said() -> None:
+    said = ({"role": "assistant", "text": "Hello!"}, {"role": "user", "text": "I am Ada. Where is Paris?"})
+    async with talking(away=Away(said)) as talk:
+        await until(lambda: bool(talk.captions()) and talk.captions()[-1]["final"], "it says something by itself")
+        assert talk.captions()[-1]["text"] == "Hello there. How can I help you?"
+        asked = next(one for one in talk.endpoint.asked if one.path.endswith("/chat/completions")).body["messages"]
+        spoken = [(one["role"], one["content"]) for one in asked if one["role"] in ("user", "assistant")]
+        assert spoken[:2] == [("assistant", "Hello!"), ("user", "I am Ada. Where is Paris?")]
+        assert any("you were away for a moment" in str(one["content"]) for one in asked)
+        assert talk.conversation.said[:2] == list(said)
+        talk.conversation.on_page()
+        assert talk.of_type("hello")[-1]["history"][:2] == list(said)
 
 
 async def test_on_this_machine_speech_is_understood_through_one_voice_detection() -> None:

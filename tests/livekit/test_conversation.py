@@ -16,13 +16,14 @@ from agent.page import page_app
 from agent.persona import load_persona
 from agent.settings import load_settings
 from agent.speech.espeak import Espeak
+from agent.watch_history import METHOD
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
 from rooms.http import serve
 from tests.doubles.page import until
 from tests.endpoints.speech import speak
 from tests.livekit.person import LiveKitPerson
 from tests.livekit.server import LiveKitServer
-from tests.livekit.worker import Worker
+from tests.livekit.worker import PERSONA, Worker
 
 pytestmark = [pytest.mark.livekit, pytest.mark.timeout(240)]
 
@@ -77,7 +78,7 @@ def answers(person: LiveKitPerson) -> list[dict[str, Any]]:
 
 async def test_a_person_is_greeted_in_sound_and_moving_pictures(livekit: LiveKitServer, worker: Worker) -> None:
     async with talking(livekit) as person:
-        greeting = load_persona("mien").greeting
+        greeting = load_persona(str(PERSONA)).greeting
         assert person.said[0]["text"] == greeting
         await until(lambda: answers(person)[-1]["final"], "its caption", PATIENCE_S)
         assert answers(person)[-1] | {"id": ""} == {
@@ -120,6 +121,9 @@ async def test_what_is_written_is_answered_for_any_client_and_for_our_page(
         await person.tell({"type": "hello"})
         await until(lambda: len(person.told("hello")) > hellos, "how things stand, when asked", PATIENCE_S)
         assert [one["role"] for one in person.told("hello")[-1]["history"]] == ["assistant", "user", "assistant"]
+        (avatar,) = person.room.remote_participants
+        asked = person.room.local_participant.perform_rpc(destination_identity=avatar, method=METHOD, payload="")
+        assert await asked == "ok", "what was said is for the watch alone"
 
 
 async def test_what_is_said_is_answered(livekit: LiveKitServer, worker: Worker) -> None:

@@ -60,7 +60,8 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     yield open_
     for context, _ in opened:
         context.close()
-    assert [watched.wrong for _, watched in opened if watched.wrong] == []
+    wrong = [line for _, watched in opened for line in watched.wrong]
+    assert not wrong, "\n".join(wrong)
 
 
 def begin(page: Page) -> None:

@@ -117,6 +117,20 @@ async def test_who_does_not_take_the_voice_is_talked_with_and_so_is_the_next(liv
         await bob.leave()
 
 
+async def test_what_is_said_again_counts_once_and_is_confirmed_each_time(livekit: LiveKitServer) -> None:
+    async with opened(livekit) as (_, book, name):
+        person = LiveKitPerson()
+        await person.join(livekit.url, livekit.token("ada", name), microphone=False)
+        await until(lambda: len(book.sinks) == 1, "joined")
+        for number, text in (("c1", "One"), ("c1", "One"), ("c2", "Two"), ("x" * 65, "Long"), ("x" * 65, "Long")):
+            await person.tell({"type": "chat", "id": number, "text": text})
+        await until(lambda: len(book.messages) == 4, "what is new")
+        assert [message["text"] for message in book.messages] == ["One", "Two", "Long", "Long"]
+        await until(lambda: len(person.told("heard")) == 3, "confirmed")
+        assert [message["id"] for message in person.told("heard")] == ["c1", "c1", "c2"]
+        await person.leave()
+
+
 async def test_what_is_no_message_is_ignored(livekit: LiveKitServer) -> None:
     async with opened(livekit) as (_, book, name):
         person = LiveKitPerson()

@@ -19,6 +19,7 @@ from tests.livekit.server import ROOT, LiveKitServer, environment
 
 START_S = 90
 """Generous: the machine may be busy."""
+PERSONA = ROOT / "tests/livekit/persona"
 MIEN: Sequence[str] = ("-m", "agent.cli", "agent", "start")
 
 
@@ -55,10 +56,13 @@ def working(
         "MIEN_AGENT_NAME": name,
         "MIEN_AGENT_PORT": str(port),
         "MIEN_AGENT_METRICS_PORT": str(metrics_port),
+        "MIEN_AVATAR_PORT": str(port),
+        "MIEN_AVATAR_METRICS_PORT": str(metrics_port),
         "MIEN_MAX_SESSIONS": "8",
         # What else this machine does must not decide whether a room is taken.
         "MIEN_ADMISSION": "stated",
         "STT_PROVIDER": "pocketsphinx",
+        "MIEN_PERSONA": str(PERSONA),
     }
     log = folder / f"{name}.log"
     with log.open("w") as errors:

@@ -76,6 +76,8 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_AGENT_HOST": "0.0.0.0",
         "MIEN_AGENT_PORT": "9001",
         "MIEN_AGENT_METRICS_PORT": "9002",
+        "MIEN_AVATAR_PORT": "9095",
+        "MIEN_AVATAR_METRICS_PORT": "9096",
         "MIEN_ADMISSION": "stated",
         "MIEN_DRAIN_S": "5",
         "RTMP_URL": "rtmp://a.example/live/k, rtmps://b.example/live/l",

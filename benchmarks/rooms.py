@@ -1,0 +1,140 @@
+"""How many LiveKit rooms one worker holds on this machine, what one costs, and what is left when people have gone.
+
+The real `mien agent` and a LiveKit server; people with livekit's own client in a third process.
+
+1. *rooms*: one room after the other, all avatars telling stories, until it is full: as in sessions.py. Then each
+   person asks something of their own, and nobody may get another's answer, or anything of another's avatar.
+2. *joins*: people come and leave, one after the other; memory, threads and file descriptors of the worker must be flat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from benchmarks.children import run
+from benchmarks.livekit import READY, WORKER
+from benchmarks.measure import NotMeasured
+from benchmarks.report import Report, arguments
+from benchmarks.servers import Server, serving
+from benchmarks.sessions import ASK, COSTS, _line, full, measured
+from tests.livekit.server import LiveKitServer, livekit_server
+
+MOST, SETTLE_S, WINDOW_S = 24, 6.0, 30.0
+JOINS, WARM_UP = 200, 40
+"""The first conversations fill the allocator's heaps: memory is flat from then on."""
+SAMPLE_EVERY = 10
+GROWTH_MIB, GROWTH_THREADS, GROWTH_FILES = 20.0, 3, 5
+REST_S = 5.0
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def rooms(report: Report, livekit: LiveKitServer, most: int, window_s: float) -> None:
+    rows: list[dict[str, Any]] = []
+    reason = f"stopped at {most}, where it was not full"
+    port = free_port()
+    environment = livekit.environment | WORKER
+    worker_environment = environment | {"MIEN_MAX_SESSIONS": str(most), "MIEN_AGENT_METRICS_PORT": str(port)}
+    async with (
+        aiohttp.ClientSession() as http,
+        serving("agent.cli", "agent", "dev", environment=worker_environment, ready=READY) as worker,
+        serving("benchmarks.livekit_visitors", environment=environment, ready="(ready)") as visitors,
+    ):
+        worker.url = f"http://127.0.0.1:{port}/"
+        for count in range(1, most + 1):
+            visitors.tell("join 1")
+            await visitors.event("joined", 0.0, 60, clients=count)
+            visitors.tell(f"ask {ASK}")
+            await asyncio.sleep(SETTLE_S)
+            rows.append(await measured(worker, visitors, http, window_s))
+            print(_line(rows[-1]), flush=True)
+            if (too_many := full(rows[-1])) is not None:
+                reason = f"{count} are too many: {too_many}"
+                break
+        asked = time.monotonic()
+        visitors.tell("sums")
+        crossed = await visitors.event("sums", asked, 60)
+        visitors.tell("stop")
+        await asyncio.sleep(2)
+    report.samples("windows", rows)
+    held = [row for row in rows if full(row) is None]
+    report.facts |= {"held": len(held), "why_not_more": reason, "window_s": window_s, "size_px": 512}
+    report.facts["per_room"] = {row["sessions"]: {key: row[key] for key in COSTS} for row in rows}
+    report.facts["cross_over"] = {key: crossed[key] for key in ("right", "foreign", "several", "shared")}
+    if not held:
+        raise NotMeasured(f"not even one room was held: {reason}")
+    wrong = crossed["foreign"] + crossed["several"] + crossed["shared"]
+    report.bound("rooms that got another's answer or avatar", wrong, 0, "rooms", n=len(rows))
+    report.bound("rooms without their own answer", len(rows) - crossed["right"], 0, "rooms", n=len(rows))
+
+
+def held_by(pid: int) -> dict[str, float]:
+    process = Path(f"/proc/{pid}")
+    return {
+        "memory_mib": round(int((process / "statm").read_text().split()[1]) * _PAGE / 2**20, 1),
+        "threads": len(list((process / "task").iterdir())),
+        "files": len(list((process / "fd").iterdir())),
+    }
+
+
+async def joins(report: Report, livekit: LiveKitServer, count: int, warm_up: int) -> None:
+    rows: list[dict[str, float]] = []
+    # An avatar waits two seconds for a person who went: some are on their way out while the next one comes.
+    environment = livekit.environment | WORKER | {"MIEN_MAX_SESSIONS": "16"}
+    async with (
+        serving("agent.cli", "agent", "dev", environment=environment, ready=READY) as worker,
+        serving("benchmarks.livekit_visitors", environment=environment, ready="(ready)") as visitors,
+    ):
+        for done in range(0, warm_up + count, SAMPLE_EVERY):
+            await _come_and_go(visitors, SAMPLE_EVERY)
+            await asyncio.sleep(REST_S)  # an avatar leaves two seconds after its person
+            rows.append({"joins": done + SAMPLE_EVERY, **held_by(worker.pid)})
+            print(rows[-1], flush=True)
+        visitors.tell("stop")
+    report.samples("joins", rows)
+    before = next(row for row in rows if row["joins"] >= warm_up)
+    growth = {name: round(rows[-1][name] - before[name], 1) for name in ("memory_mib", "threads", "files")}
+    report.facts["joins"] = {"first": before, "last": rows[-1], "growth": growth}
+    report.bound(f"memory, after {count} joins", growth["memory_mib"], GROWTH_MIB, "MiB", n=count, stated_n=JOINS)
+    report.bound(f"threads, after {count} joins", growth["threads"], GROWTH_THREADS, "threads", n=count, stated_n=JOINS)
+    report.bound(f"files, after {count} joins", growth["files"], GROWTH_FILES, "files", n=count, stated_n=JOINS)
+
+
+async def _come_and_go(visitors: Server, count: int) -> None:
+    asked = time.monotonic()
+    visitors.tell(f"come-and-go {count}")
+    await visitors.event("went", asked, 60.0 * count, count=count)
+
+
+async def main() -> int:
+    parser = arguments("rooms", (__doc__ or "").splitlines()[0])
+    parser.add_argument("--most", type=int, help=f"stop at this many rooms ({MOST})")
+    parser.add_argument("--part", choices=("rooms", "joins"), action="append", help="only this part (both)")
+    chosen = parser.parse_args()
+    report, quick = Report("rooms", chosen.quick, chosen.out), chosen.quick
+    with tempfile.TemporaryDirectory(prefix="mien-rooms-") as folder, livekit_server(Path(folder)) as livekit:
+        if "rooms" in (chosen.part or ("rooms",)):
+            with report.attempt("rooms"):
+                await rooms(report, livekit, chosen.most or (2 if quick else MOST), 8.0 if quick else WINDOW_S)
+        if "joins" in (chosen.part or ("joins",)):
+            with report.attempt("joins"):
+                await joins(report, livekit, *((10, 10) if quick else (JOINS, WARM_UP)))
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
