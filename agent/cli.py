@@ -254,7 +254,7 @@ def _stream(arguments: argparse.Namespace) -> int:
             "MIEN_PORT": arguments.port,
         },
     )
-    from agent.stream import run
+    from agent.stream_process import run
 
     run(settings)
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CACHE = Path("~/.cache/mien/stills").expanduser()
 KEPT = 8
+PARTIAL_S = 3600.0
 _SOURCES = Path(__file__).resolve().parent.parent / "avatar" / "puppet"
 _DUSK = (52, 134, 124)
 """Y, U, V of the plain picture that stands in for a face that was never painted: a muted blue-green."""
@@ -130,6 +132,10 @@ def keep_still(face: Face, picture: Picture, cache: Path = CACHE) -> None:
         for old in sorted(cache.glob("*.png"), key=lambda each: each.stat().st_mtime)[:-KEPT]:
             with contextlib.suppress(FileNotFoundError):
                 old.unlink()
+        for rest in cache.glob("*.partial"):  # of a process that was killed while it wrote
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - rest.stat().st_mtime > PARTIAL_S:
+                    rest.unlink()
     except OSError as error:
         log.info("the still picture is not kept (%s): %s", file, error.strerror)
 

@@ -1,6 +1,6 @@
 """The web server of a stream: health, metrics, the page that shows what is on air, and the inbox's own routes.
 
-In: HTTP requests. Out: what the callables of `StreamService` return. It guards as rooms/http.py does.
+In: HTTP requests. Out: what the callables of `StreamService` return. rooms/http.py guards it.
 """
 
 from __future__ import annotations
@@ -8,27 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
 
-from rooms.http import Guard, Refusal
+from rooms.http import HEADERS, WEB, Guard, Handler, Refusal, guarded_app, watching_routes
 
 log = logging.getLogger(__name__)
 
-WEB = Path(__file__).resolve().parent.parent / "web"
-_OPEN = ("/", "/health")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
-}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LISTENS_TO_NOBODY = {"Permissions-Policy": "microphone=(), camera=()"}
 Live = Callable[[], Awaitable[tuple[str, AsyncGenerator[bytes]] | None]]
 
 
@@ -53,20 +41,12 @@ def make_stream_app(service: StreamService, guard: Guard) -> web.Application:
     async def page(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(WEB / "watch" / "index.html")
 
-    async def health(request: web.Request) -> web.StreamResponse:
-        return web.json_response(dict(service.health()))
-
-    async def metrics(request: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=service.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
-
     async def live(request: web.Request) -> web.StreamResponse:
         opened = await service.live()
         if opened is None:
             raise Refusal(503, "not_on_air", "the stream has no pictures yet; try again in a moment", retry_after_s=1)
         mime, fragments = opened
-        response = web.StreamResponse(headers={"Content-Type": mime} | _HEADERS)
+        response = web.StreamResponse(headers={"Content-Type": mime})
         try:
             await response.prepare(request)
             async for fragment in fragments:
@@ -84,33 +64,11 @@ def make_stream_app(service: StreamService, guard: Guard) -> web.Application:
                 return await cast(Handler, route.handler)(request)
         raise Refusal(503, "starting", "the voices are still being loaded; try again in a moment", retry_after_s=2)
 
-    @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            if request.path not in _OPEN and not request.path.startswith("/static/"):
-                guard.check(request)
-            response = await handler(request)
-        except Refusal as refusal:
-            error: dict[str, Any] = {"code": refusal.code, "message": str(refusal)}
-            response = web.json_response({"error": error}, status=refusal.status)
-            if refusal.retry_after_s is not None:
-                response.headers["Retry-After"] = str(refusal.retry_after_s)
-        except web.HTTPException as error:
-            code = "not_found" if error.status == 404 else "bad_request"
-            message = f"{request.method} {request.path}: {error.reason}"
-            response = web.json_response({"error": {"code": code, "message": message}}, status=error.status)
-        if not response.prepared:
-            for name, value in _HEADERS.items():
-                response.headers.setdefault(name, value)
-        return response
-
-    app = web.Application(middlewares=[guarded])
+    app = guarded_app(guard, HEADERS | _LISTENS_TO_NOBODY, open_to_all=("/", "/health"))
     app.router.add_get("/", page)
-    app.router.add_get("/health", health)
-    app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/live.mp4", live)
     app.router.add_post("/api/say", queue)
     app.router.add_get("/api/queue", queue)
     app.router.add_delete("/api/queue/{id}", queue)
-    app.router.add_static("/static/", WEB)
+    app.router.add_routes(watching_routes(service.health, service.metrics))
     return app

@@ -103,7 +103,7 @@ class Seen:
 async def main() -> int:
     options = arguments("inbox", __doc__ or "").parse_args()
     report = Report("inbox", options.quick, options.out)
-    with await asyncio.to_thread(Broker().__enter__) as broker:
+    with Broker() as broker:
         await _measure(broker, report)
     return report.finish()
 

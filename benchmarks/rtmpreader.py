@@ -19,6 +19,7 @@ import numpy.typing as npt
 from avatar.frames import SAMPLE_RATE_HZ
 
 _OPEN_S = 10.0
+_COME_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,18 @@ class Reader:
     """Args:
     decode: also decode: ``luma`` and ``sound`` are filled.
     pictures: where it decodes, pictures too.
+    keep_every_ms: of those one this often is kept, in ``kept``; 0 keeps none.
     """
 
     url: str
     decode: bool = False
     pictures: bool = True
+    keep_every_ms: float = 0.0
     packets: list[Got] = field(default_factory=list)
     luma: list[tuple[float, float]] = field(default_factory=list)
     """(time in ms, mean of the Y plane) of each picture."""
+    kept: list[tuple[float, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    """(time in ms, Y plane) of those that were to be kept."""
     sizes: set[tuple[int, int]] = field(default_factory=set)
     codecs: tuple[str, ...] = ()
     problem: str | None = None
@@ -74,6 +79,10 @@ class Reader:
         self._thread.join(_OPEN_S)
         assert not self._thread.is_alive(), "the reader is stuck"
         return self
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
 
     def until(self, pictures: int, timeout_s: float) -> bool:
         """Wait until it has so many pictures; whether it came to that."""
@@ -128,11 +137,56 @@ class Reader:
             time_ms = float(frame.pts * frame.time_base) * 1000
             if isinstance(frame, av.VideoFrame):
                 self.sizes.add((frame.width, frame.height))
-                self.luma.append((time_ms, float(frame.to_ndarray()[: frame.height].mean())))
+                luma = frame.to_ndarray()[: frame.height]
+                self.luma.append((time_ms, float(luma.mean())))
+                due = not self.kept or time_ms - self.kept[-1][0] >= self.keep_every_ms
+                if self.keep_every_ms and due:
+                    self.kept.append((time_ms, np.array(luma, np.uint8)))
             elif isinstance(frame, av.AudioFrame):
                 samples = frame.to_ndarray()[0].astype(np.float32)
                 self._sound.append((time_ms, samples))
                 self.loud.append((time.monotonic(), float(np.abs(samples).max())))
+
+
+class Follower:
+    """A client that stays: whenever the server has gone it comes again, as soon as there is one.
+
+    It may well be there before the stream is, and then gets that from its very first packet on.
+    """
+
+    def __init__(self, url: str, *, pictures: bool) -> None:
+        self._url = url
+        self._pictures = pictures
+        self._visits: list[Reader] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def there(self, timeout_s: float) -> bool:
+        """Wait until it gets pictures; whether it came to that."""
+        end = time.monotonic() + timeout_s
+        while not (seen := any(each.of("video") for each in list(self._visits))) and time.monotonic() < end:
+            time.sleep(0.02)
+        return seen
+
+    def stop(self) -> list[Reader]:
+        """The visits at which it saw something, in order."""
+        self._stop.set()
+        self._thread.join(2 * _OPEN_S)
+        assert not self._thread.is_alive(), "the follower is stuck"
+        return [each for each in self._visits if each.of("video")]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            reader = Reader(self._url, decode=True, pictures=self._pictures).start()
+            self._visits.append(reader)
+            while reader.running and not self._stop.wait(_COME_AGAIN_S):
+                pass
+            reader.stop()
+            self._stop.wait(_COME_AGAIN_S)
 
 
 def flash_offsets_ms(reader: Reader) -> list[float]:

@@ -122,7 +122,7 @@ class RtmpServer:
         for made in ("body", "hls"):
             (folder / made).mkdir(exist_ok=True)
         folder.chmod(0o755)  # its workers run as another user when the master is root
-        live = f"hls on; hls_path {folder}/hls; hls_fragment 1s; hls_playlist_length 12s;" if hls else ""
+        pieces = f"hls on; hls_path {folder}/hls; hls_fragment 1s; hls_playlist_length 12s; hls_cleanup on;"
         self._file = folder / "nginx.conf"
         self._file.write_text(
             _CONFIGURATION.format(
@@ -131,7 +131,7 @@ class RtmpServer:
                 rtmp=self.rtmp_port,
                 http=self.http_port,
                 key=self.KEY,
-                live=live,
+                live=pieces if hls else "",
                 page=page or folder / "body",
             )
         )

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import wave
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,15 @@ SILENCE_S = 0.1
 PEAK = 12_000
 _LOUD = 0.1
 _SHORTEST_S = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """One that was heard; -1 for one that is no tone of ours, as of a part of one."""
+
+    number: int
+    start_ms: float
+    end_ms: float
 
 
 def tone(number: int, seconds: float = TONE_S) -> Pcm:
@@ -45,19 +55,31 @@ def line(sound: Pcm, message_id: str) -> str:
     return json.dumps({"type": "audio", "id": message_id, "format": "wav", "data": data})
 
 
-def heard(sound: npt.NDArray[np.float32]) -> list[int]:
-    """The numbers of the tones that sounded, in order; -1 for one that is no tone of ours."""
+def tones(sound: npt.NDArray[np.float32], first_ms: float = 0.0) -> list[Tone]:
+    """The tones that sounded, in order.
+
+    Args:
+        first_ms: the time of the first sample.
+    """
     block = SAMPLE_RATE_HZ // 50
     levels = np.abs(sound[: sound.size // block * block]).reshape(-1, block).max(axis=1) > _LOUD
     edges = np.flatnonzero(np.diff(np.concatenate([[False], levels, [False]]).astype(int)))
-    numbers = []
+    found = []
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if (stop - start) * block < _SHORTEST_S * SAMPLE_RATE_HZ:
-            numbers.append(-1)
-            continue
         middle = sound[(start + 2) * block : (stop - 2) * block]
-        spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size)))
-        pitch_hz = float(spectrum.argmax()) * SAMPLE_RATE_HZ / middle.size
-        number = (pitch_hz - LOWEST_HZ) / STEP_HZ
-        numbers.append(round(number) if abs(number - round(number)) < 0.2 else -1)
-    return numbers
+        long_enough = (stop - start) * block >= _SHORTEST_S * SAMPLE_RATE_HZ
+        number = _number(middle) if long_enough else -1
+        found.append(Tone(number, first_ms + float(start) * 20, first_ms + float(stop) * 20))
+    return found
+
+
+def _number(sound: npt.NDArray[np.float32]) -> int:
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(sound.size)))
+    pitch_hz = float(spectrum.argmax()) * SAMPLE_RATE_HZ / sound.size
+    number = (pitch_hz - LOWEST_HZ) / STEP_HZ
+    return round(number) if abs(number - round(number)) < 0.2 else -1
+
+
+def heard(sound: npt.NDArray[np.float32]) -> list[int]:
+    """The numbers of the tones that sounded, in order."""
+    return [each.number for each in tones(sound)]

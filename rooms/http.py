@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 WEB = Path(__file__).resolve().parent.parent / "web"
 BODY_LIMIT = 256 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_HEADERS = {
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -100,8 +100,8 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
     """
 
     connects_to = " ".join(["connect-src 'self'", *service.connects_to])
-    security = _HEADERS["Content-Security-Policy"].replace("connect-src 'self'", connects_to)
-    headers = _HEADERS | {"Content-Security-Policy": security}
+    security = HEADERS["Content-Security-Policy"].replace("connect-src 'self'", connects_to)
+    headers = HEADERS | {"Content-Security-Policy": security}
 
     async def page(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(WEB / "index.html")
@@ -124,59 +124,77 @@ def make_app(service: Service, guard: Guard, routes: Iterable[web.RouteDef] = ()
         body = await _json_object(request) if await request.read() else {}
         return web.json_response(dict(service.token(body)), status=201, headers={"Cache-Control": "no-store"})
 
-    async def health(request: web.Request) -> web.StreamResponse:
-        return web.json_response(dict(service.health()))
-
-    async def metrics(request: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=service.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
-
     async def poster(request: web.Request) -> web.StreamResponse:
         return web.Response(body=service.poster(), content_type="image/png")
 
-    @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin")
-        foreign = origin if origin in guard.allowed_origins else None
-        try:
-            open_to_all = request.path in ("/", "/health") or request.path.startswith("/static/")
-            if request.method == "OPTIONS" and foreign is not None:
-                response: web.StreamResponse = web.Response(status=204)
-            else:
-                if not open_to_all and request.path not in ("/api/config", "/api/poster.png"):
-                    guard.check(request)
-                response = await handler(request)
-        except Refusal as refusal:
-            response = _refused(refusal)
-        except web.HTTPRequestEntityTooLarge:
-            response = _refused(Refusal(413, "too_large", f"a request holds at most {BODY_LIMIT} bytes"))
-        except web.HTTPNotFound:
-            response = _refused(Refusal(404, "not_found", f"there is no {request.path} here"))
-        except web.HTTPException as error:
-            response = _refused(
-                Refusal(error.status, "bad_request", f"{request.method} {request.path}: {error.reason}")
-            )
-        for name, value in headers.items():
-            response.headers.setdefault(name, value)
-        if foreign is not None:
-            response.headers["Access-Control-Allow-Origin"] = foreign
-            response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
-            response.headers["Vary"] = "Origin"
-        return response
-
-    app = web.Application(middlewares=[guarded], client_max_size=BODY_LIMIT)
+    app = guarded_app(guard, headers, open_to_all=("/", "/health", "/api/config", "/api/poster.png"))
     app.router.add_get("/", page)
     app.router.add_get("/api/config", config)
     app.router.add_post("/api/offer", offer)
     app.router.add_post("/api/token", token)
     app.router.add_get("/api/poster.png", poster)
-    app.router.add_get("/health", health)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_static("/static/", WEB)
+    app.router.add_routes(watching_routes(service.health, service.metrics))
     app.router.add_routes(routes)
     return app
+
+
+def guarded_app(guard: Guard, headers: Mapping[str, str], *, open_to_all: Sequence[str]) -> web.Application:
+    """An application with the files of `WEB` and no other routes yet. Every problem in a handler becomes JSON.
+
+    Args:
+        headers: of every response, unless it sets them itself.
+        open_to_all: paths that need no token, beside the files.
+    """
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.method == "OPTIONS" and _foreign(request, guard) is not None:
+                return web.Response(status=204)
+            if request.path not in open_to_all and not request.path.startswith("/static/"):
+                guard.check(request)
+            return await handler(request)
+        except Refusal as refusal:
+            return _refused(refusal)
+        except web.HTTPRequestEntityTooLarge:
+            return _refused(Refusal(413, "too_large", f"a request holds at most {BODY_LIMIT} bytes"))
+        except web.HTTPNotFound:
+            return _refused(Refusal(404, "not_found", f"there is no {request.path} here"))
+        except web.HTTPException as error:
+            return _refused(Refusal(error.status, "bad_request", f"{request.method} {request.path}: {error.reason}"))
+
+    async def dress(request: web.Request, response: web.StreamResponse) -> None:
+        """Just before the headers are sent, so that a response which goes on for hours has them too."""
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        if (foreign := _foreign(request, guard)) is not None:
+            response.headers["Access-Control-Allow-Origin"] = foreign
+            response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+            response.headers["Vary"] = "Origin"
+
+    app = web.Application(middlewares=[guarded], client_max_size=BODY_LIMIT)
+    app.on_response_prepare.append(dress)
+    app.router.add_static("/static/", WEB)
+    return app
+
+
+def watching_routes(health: Callable[[], Mapping[str, Any]], metrics: Callable[[], bytes]) -> list[web.RouteDef]:
+    """`/health` and `/metrics`, as every server has them."""
+
+    async def tell_health(request: web.Request) -> web.StreamResponse:
+        return web.json_response(dict(health()))
+
+    async def tell_metrics(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    return [web.get("/health", tell_health), web.get("/metrics", tell_metrics)]
+
+
+def _foreign(request: web.Request, guard: Guard) -> str | None:
+    """The page that calls, if it is not ours and may."""
+    origin = request.headers.get("Origin")
+    return origin if origin in guard.allowed_origins else None
 
 
 async def serve(

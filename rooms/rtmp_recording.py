@@ -59,13 +59,20 @@ class StreamRecording:
         folder: made if it is not there.
         keep_s: files are deleted this long after they were last written to; None keeps them.
         file_s: how long one file is.
+        clean_every_s: how often it is looked for such files, also after the recording has failed.
 
     Raises:
         StreamRecordingError: the folder cannot be made or written to.
     """
 
     def __init__(
-        self, folder: Path, provenance: Provenance, *, keep_s: float | None = None, file_s: float = FILE_S
+        self,
+        folder: Path,
+        provenance: Provenance,
+        *,
+        keep_s: float | None = None,
+        file_s: float = FILE_S,
+        clean_every_s: float = CLEAN_EVERY_S,
     ) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +85,8 @@ class StreamRecording:
         self._provenance = provenance
         self._keep_s = keep_s
         self._file_s = file_s
+        self._clean_every_s = clean_every_s
+        self._cleaned = float("-inf")
         self._changed = threading.Condition()
         self._waiting: deque[Packet] = deque()
         self._waiting_bytes = 0
@@ -143,10 +152,17 @@ class StreamRecording:
         except Exception as error:  # a thread has no caller; the stream goes on, and status tells
             log.exception("recording to %s failed", self._file)
             self._fail(f"recording to {self._file} ended by a fault inside Mien: {error!r}")
+        # Whatever ended it, the time of what was recorded before goes on to run out.
+        with self._changed:
+            closing = self._closing
+        while not closing:
+            self._clean()
+            with self._changed:
+                closing = self._changed.wait_for(lambda: self._closing, self._clean_every_s)
 
     def _record(self, packet: Packet) -> Packet | None:
         """One file, from this keyframe on; returns the keyframe that begins the next one."""
-        form, began, cleaned = packet.format, time.monotonic(), float("-inf")
+        form, began = packet.format, time.monotonic()
         name = datetime.now(UTC).strftime("mien-%Y%m%d-%H%M%S")
         fragments = Fragmenter(FRAGMENT_MS)
         with self._create(name) as file:
@@ -154,8 +170,7 @@ class StreamRecording:
             taken: Packet | None = packet
             while taken is not None:
                 self._write(file, fragments.push(taken))
-                if time.monotonic() - cleaned > CLEAN_EVERY_S:
-                    cleaned = time.monotonic()
+                if time.monotonic() - self._cleaned > self._clean_every_s:
                     self._clean()
                 taken = self._next()
                 over = time.monotonic() - began > self._file_s
@@ -200,29 +215,37 @@ class StreamRecording:
 
     def _mend(self) -> None:
         """Cut off the half fragment that a power cut or a kill may have left: players would refuse the whole file."""
-        ours = [path for path in self._folder.iterdir() if _OURS.fullmatch(path.name)]
-        for path in sorted(ours, key=lambda path: path.stat().st_mtime)[-LAST_FILES:]:
-            with path.open("r+b") as file:
-                try:
+        for path in sorted(self._ours())[-LAST_FILES:]:
+            try:
+                with path.open("r+b") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue  # another stream is writing it
-                whole = whole_bytes(file)
-                if 0 < whole < file.seek(0, 2):
-                    file.truncate(whole)
-                    log.info("%s had been cut off in the middle of a second; it is playable again", path)
+                    whole = whole_bytes(file)
+                    if 0 < whole < file.seek(0, 2):
+                        file.truncate(whole)
+                        log.info("%s had been cut off in the middle of a second; it is playable again", path)
+            except BlockingIOError:
+                continue  # another stream is writing it
+            except OSError as error:  # of another user, perhaps; it keeps nobody from recording
+                log.warning("whether %s was cut off could not be seen: %s", path, error.strerror)
 
     def _clean(self) -> None:
-        """Delete our own recordings whose time is over."""
+        """Delete our own recordings whose time is over. One that cannot be deleted ends nothing."""
+        self._cleaned = time.monotonic()
         if self._keep_s is None:
             return
-        for file in self._folder.iterdir():
-            if not _OURS.fullmatch(file.name) or file == self._file:
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - file.stat().st_mtime > self._keep_s:
+        written = self._file if self._failure is None else None
+        for file in self._ours():
+            try:
+                if file != written and time.time() - file.stat().st_mtime > self._keep_s:
                     file.unlink()
                     log.info("deleted %s: it was kept for its %.0f hours", file, self._keep_s / 3600)
+            except FileNotFoundError:
+                continue  # another stream cleans the same folder
+            except OSError as error:
+                log.warning("the old recording %s could not be deleted: %s", file, error.strerror)
+
+    def _ours(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if _OURS.fullmatch(path.name)]
 
     def _fail(self, message: str) -> None:
         log.error("%s", message)

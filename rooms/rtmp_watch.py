@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 
 from rooms.mp4 import Provenance
 from rooms.mp4_fragments import Fragmenter, header
+from rooms.rtmp import StreamSink
 from rooms.rtmp_encoder import Format, Packet
 
 FRAGMENT_MS = 160.0
@@ -77,3 +78,24 @@ class Viewer:
 def mime(form: Format) -> str:
     """What a browser must know to play it."""
     return f'video/mp4; codecs="avc1.{form.avcc[1:4].hex()}, mp4a.40.2"'
+
+
+async def watch(sink: StreamSink, provenance: Provenance) -> tuple[str, AsyncGenerator[bytes]] | None:
+    """The stream for one viewer: its MIME type and its bytes; None when nothing is on air."""
+    viewer = Viewer(provenance)
+    sink.add(viewer)
+    sink.want_keyframe()
+    form = await viewer.opened()
+    if form is None:
+        sink.remove(viewer)
+        return None
+
+    async def fragments() -> AsyncGenerator[bytes]:
+        try:
+            async for content in viewer.read():
+                yield content
+        finally:
+            viewer.close()
+            sink.remove(viewer)
+
+    return mime(form), fragments()

@@ -17,19 +17,16 @@ import logging
 import random
 import re
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import aio_pika
-from aio_pika import DeliveryMode, ExchangeType, Message
+from aio_pika import ExchangeType
 from aio_pika.abc import (
     AbstractChannel,
     AbstractConnection,
-    AbstractExchange,
     AbstractIncomingMessage,
     AbstractQueue,
     FieldValue,
@@ -38,6 +35,7 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelPrec
 
 from agent.inbox.amqp_address import Address
 from agent.inbox.amqp_events import Events
+from agent.inbox.amqp_letters import Buried, Delivery, Letter, Letters
 from agent.inbox.amqp_nameless import Nameless
 from agent.inbox.inbox import Event, Inbox, Outcome
 from agent.inbox.messages import MAX_PRIORITY, InvalidMessage
@@ -52,46 +50,11 @@ DECLARE_S = 10.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 4.0
 WATCH_S = 5.0
 CLOSE_S = 2.0
-DEAD_REMEMBERED = 1000
 _ID = re.compile(r"[A-Za-z0-9._:@+=~-]{1,128}")
 
 
 class _Lost(Exception):
     """The connection, a channel or the consumer is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """Something to be done for a delivery, in its turn: acknowledge it, or first send it to the dead letters."""
-
-    incoming: AbstractIncomingMessage
-    message_id: str
-    dead: Outcome | None = None
-
-
-class _Connection:
-    """All that ends with one connection."""
-
-    def __init__(self) -> None:
-        self.open = True
-        self.letters: asyncio.Queue[_Letter] = asyncio.Queue()
-        """Bounded by the prefetch: one for each delivery."""
-
-
-class _Delivery:
-    def __init__(self, connection: _Connection, incoming: AbstractIncomingMessage, message_id: str) -> None:
-        self._connection = connection
-        self._incoming = incoming
-        self._id = message_id
-
-    @property
-    def live(self) -> bool:
-        return self._connection.open
-
-    def settle(self, outcome: Outcome) -> None:
-        dead = outcome if outcome.kind == "failed" else None
-        if self._connection.open:
-            self._connection.letters.put_nowait(_Letter(self._incoming, self._id, dead))
 
 
 class Amqp:
@@ -120,9 +83,9 @@ class Amqp:
         self._queue = queue
         self._prefetch = prefetch
         self._nameless = Nameless()
-        self._dead: OrderedDict[str, None] = OrderedDict()
-        """Ids that the dead letters have; the acknowledgement may have been lost."""
-        self._connection: _Connection | None = None
+        self._buried = Buried()
+        self._letters: Letters | None = None
+        """While there is a connection."""
         inbox.listeners.append(self.events.heard)
 
     def status(self) -> dict[str, Any]:
@@ -143,6 +106,9 @@ class Amqp:
 
     async def run(self) -> None:
         """Consume, and connect again whenever the connection is lost, until cancelled."""
+        # It logs every vain attempt, for ever, with what is raised here anyway: a broker that is away for a night would
+        # fill the disk.
+        logging.getLogger("aiormq").setLevel(logging.CRITICAL)
         failures = 0
         while True:
             made = self.connections
@@ -165,13 +131,13 @@ class Amqp:
         cancelled, at the end."""
         if self.connected:
             await self.events.flushed(CLOSE_S)
-            connection = self._connection
-            if connection is not None:
+            letters = self._letters
+            if letters is not None:
                 try:
                     async with asyncio.timeout(CLOSE_S):
-                        await connection.letters.join()
+                        await letters.sent()
                 except TimeoutError:
-                    logger.warning("%d acknowledgements were not sent", connection.letters.qsize())
+                    logger.warning("%d acknowledgements were not sent", letters.waiting)
 
     # -- one connection
 
@@ -187,7 +153,7 @@ class Amqp:
 
     async def _once(self) -> None:
         """From connecting to the loss of it."""
-        state = _Connection()
+        letters = Letters()
         async with AsyncExitStack() as stack:
             link = await aio_pika.connect(self._address.url, timeout=CONNECT_S)
             stack.push_async_callback(_close, link)
@@ -196,23 +162,22 @@ class Amqp:
                 work, queue = await self._declare(link, work)
                 steering = await control.declare_queue(f"{self._queue}.control", durable=True)
                 dead = await out.declare_exchange(f"{self._queue}.dead", ExchangeType.FANOUT, durable=True)
-                letters = await out.declare_queue(f"{self._queue}.dead", durable=True)
-                await letters.bind(dead)
+                await (await out.declare_queue(f"{self._queue}.dead", durable=True)).bind(dead)
                 events = await out.declare_exchange(f"{self._queue}.events", ExchangeType.TOPIC, durable=True)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_lost(link, work, control, out))
-                    tasks.create_task(self._post(state, dead))
+                    tasks.create_task(letters.send(dead, self._queue, self._buried, self._acknowledged))
                     tasks.create_task(self.events.publish(events, out.default_exchange))
-                    tasks.create_task(self._take(state, queue))
-                    tasks.create_task(self._take(state, steering))
+                    tasks.create_task(self._take(letters, queue))
+                    tasks.create_task(self._take(letters, steering))
                     tasks.create_task(self._watch(link))
-                    self._connection = state
+                    self._letters = letters
                     self.connections += 1
                     self._tell_connected(True)
             finally:
-                state.open = False
-                self._connection = None
+                letters.open = False
+                self._letters = None
                 self._nameless.lost(asyncio.get_running_loop().time())
                 self._tell_connected(False)
 
@@ -244,7 +209,7 @@ class Amqp:
         channel = await self._channel(link, self._prefetch)
         return channel, await channel.declare_queue(self._queue, passive=True)
 
-    async def _take(self, state: _Connection, queue: AbstractQueue) -> None:
+    async def _take(self, letters: Letters, queue: AbstractQueue) -> None:
         """Hand one delivery after the other to the inbox; a big recording may not be overtaken while it is checked."""
         arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
 
@@ -253,48 +218,37 @@ class Amqp:
 
         await queue.consume(came)
         while True:
-            await self._receive(state, await arrived.get())
+            await self._receive(letters, await arrived.get())
 
-    async def _receive(self, state: _Connection, incoming: AbstractIncomingMessage) -> None:
+    async def _receive(self, letters: Letters, incoming: AbstractIncomingMessage) -> None:
         given = _given_id(incoming)
         known = self._nameless.again(incoming.body) if given is None and incoming.redelivered else None
         fallback = given or known or uuid.uuid4().hex
         try:
             message = await read(incoming.body, {"id": fallback, "priority": min(incoming.priority or 0, MAX_PRIORITY)})
         except InvalidMessage as error:
-            self._refuse(state, incoming, given or "", str(error))
+            self._refuse(letters, incoming, given or "", str(error))
             return
         except Exception as error:  # whatever a decoder does with strange bytes: one message, not the program
             logger.exception("a message could not be read")
-            self._refuse(state, incoming, given or "", f"it could not be read: {type(error).__name__}")
+            self._refuse(letters, incoming, given or "", f"it could not be read: {type(error).__name__}")
             return
         if given is None and message.id == fallback:
             self._nameless.came(incoming.body, message.id)
         if incoming.reply_to:
             self.events.asked(message.id, incoming.reply_to, incoming.correlation_id)
-        self._inbox.put(message, _Delivery(state, incoming, message.id), bounded=False)
+        self._inbox.put(message, Delivery(letters, incoming, message.id), bounded=False)
 
-    def _refuse(self, state: _Connection, incoming: AbstractIncomingMessage, message_id: str, reason: str) -> None:
+    def _refuse(self, letters: Letters, incoming: AbstractIncomingMessage, message_id: str, reason: str) -> None:
         self.invalid += 1
         logger.warning("message %s refused: %s", message_id or "without id", reason)
         if incoming.reply_to and message_id:
             self.events.asked(message_id, incoming.reply_to, incoming.correlation_id)
         self.events.heard(Event("failed", message_id, "", datetime.now(UTC).timestamp(), reason))
-        state.letters.put_nowait(_Letter(incoming, "", Outcome("failed", reason)))
+        letters.put(Letter(incoming, "", Outcome("failed", reason)))
 
-    async def _post(self, state: _Connection, dead: AbstractExchange) -> None:
-        """Acknowledge, one after the other; what is dead only once the dead letters have it."""
-        while True:
-            letter = await state.letters.get()
-            if letter.dead is not None and letter.message_id not in self._dead:
-                await dead.publish(_dead(letter, self._queue), self._queue, timeout=DECLARE_S)
-                if letter.message_id:
-                    self._dead[letter.message_id] = None
-                    while len(self._dead) > DEAD_REMEMBERED:
-                        self._dead.popitem(last=False)
-            await letter.incoming.ack()
-            self._nameless.settled(letter.message_id, asyncio.get_running_loop().time())
-            state.letters.task_done()
+    def _acknowledged(self, message_id: str) -> None:
+        self._nameless.settled(message_id, asyncio.get_running_loop().time())
 
     async def _watch(self, link: AbstractConnection) -> None:
         """How many wait in the broker; and that it still knows us as a consumer."""
@@ -338,31 +292,6 @@ def _given_id(incoming: AbstractIncomingMessage) -> str | None:
     if not given:
         return None
     return given if _ID.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:32]
-
-
-def _dead(letter: _Letter, queue: str) -> Message:
-    """The message as it came, with the reason why it was not said."""
-    incoming = letter.incoming
-    assert letter.dead is not None
-    headers = dict(incoming.headers) | {
-        "reason": letter.dead.reason[:2000],
-        "failed-at": datetime.now(UTC).isoformat(),
-        "failed-from": queue,
-    }
-    return Message(
-        incoming.body,
-        headers=headers,
-        content_type=incoming.content_type,
-        content_encoding=incoming.content_encoding,
-        delivery_mode=DeliveryMode.PERSISTENT,
-        priority=incoming.priority,
-        correlation_id=incoming.correlation_id,
-        reply_to=incoming.reply_to,
-        message_id=incoming.message_id or letter.message_id or None,
-        timestamp=incoming.timestamp,
-        type=incoming.type,
-        app_id=incoming.app_id,
-    )
 
 
 def _reason(error: BaseException) -> str:

@@ -24,6 +24,8 @@ from avatar.frames import MienError
 logger = logging.getLogger(__name__)
 
 CAPACITY = 1000
+CAPACITY_BYTES = 256 * 2**20
+"""Of what waits: a thousand recordings of the longest kind would be 8 GiB."""
 SHOWN = 80
 """Characters of a text that are told to whoever looks at the queue."""
 REMEMBERED = 10_000
@@ -136,11 +138,13 @@ class Inbox:
     """One program's.
 
     Args:
-        capacity: how many messages may wait.
+        capacity, capacity_bytes: how many messages may wait, and how much they may hold together.
         remembered: how many settled ids are known again.
     """
 
-    def __init__(self, *, capacity: int = CAPACITY, remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self, *, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES, remembered: int = REMEMBERED
+    ) -> None:
         self.on_control: Callable[[Command], None] = lambda command: None
         self.listeners: list[Callable[[Event], None]] = []
         self.on_change: Callable[[], None] = lambda: None
@@ -148,6 +152,7 @@ class Inbox:
         self.settled: dict[Kind, int] = {"played": 0, "failed": 0, "skipped": 0}
         self.duplicates = 0
         self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
         self._remembered = remembered
         self._done: OrderedDict[str, Outcome] = OrderedDict()
         self._held: dict[str, Item] = {}
@@ -181,8 +186,8 @@ class Inbox:
             # What died with its connection is delivered again: the newer delivery is the one to settle.
             held.deliveries = [*(each for each in held.deliveries if each.live), delivery]
             return "duplicate"
-        if bounded and len(self._waiting) >= self._capacity:
-            raise InboxFull(f"{len(self._waiting)} messages wait already: send this one again later")
+        if bounded:
+            self._check_room(message)
         self._arrivals += 1
         item = Item(message, self._arrivals, asyncio.get_running_loop().time(), [delivery])
         self._held[item.id] = item
@@ -241,6 +246,15 @@ class Inbox:
             delivery.settle(outcome)
 
     # -- inside
+
+    def _check_room(self, message: Speakable) -> None:
+        if len(self._waiting) >= self._capacity:
+            raise InboxFull(f"{len(self._waiting)} messages wait already: send this one again later")
+        held = sum(len(item.message.data) for item in self._waiting)
+        if held + len(message.data) > self._capacity_bytes:
+            raise InboxFull(
+                f"the {len(self._waiting)} messages that wait hold {held / 2**20:.0f} MiB: send this one again later"
+            )
 
     def _insert(self, item: Item) -> None:
         bisect.insort(self._waiting, item, key=lambda each: each.rank)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from agent.inbox.air import Air
 from agent.inbox.inbox import PLAYED, Inbox, Item, Outcome
 from agent.inbox.messages import Command, Speakable, TextMessage
 from agent.inbox.speech import Speech
@@ -29,8 +29,6 @@ from avatar.renderer import Expression
 logger = logging.getLogger(__name__)
 
 TICK_S = TICK_MS / 1000
-AHEAD_S = 4.0
-"""How much speech the playout is given ahead."""
 HANDOVER_S = 0.32
 """How long before the end of a message the playout gets the next one: a renderer's lookahead and start."""
 SENT_S = 0.08
@@ -61,14 +59,10 @@ class Program:
         self.running = True
         """Whether new messages are begun (`start`, `stop`)."""
         self._speak = speak
-        self._playout: Playout | None = None
         self._preparing: Speech | None = None
-        self._handed: deque[Speech] = deque()
-        """What the playout has and has not finished: the one on air, and perhaps the one after it."""
-        self._again: Speech | None = None
-        """Was handed over, and cut with the one before it: to be handed over again."""
         self._changed = asyncio.Event()
-        self._cutting = False
+        self._air = Air(self._changed)
+        self._handed = self._air.speeches
         self._ending = False
         self._closed = False
         self._position_s = 0.0
@@ -79,7 +73,7 @@ class Program:
         inbox.on_change = self._changed.set
 
     def bind(self, playout: Playout) -> None:
-        self._playout = playout
+        self._air.bind(playout)
 
     @property
     def state(self) -> State:
@@ -92,8 +86,7 @@ class Program:
 
     @property
     def playout(self) -> Playout:
-        assert self._playout is not None, "bind() comes first"
-        return self._playout
+        return self._air.playout
 
     # -- the program
 
@@ -130,7 +123,7 @@ class Program:
             if not self._begins or (first and first[0].rank < speech.item.rank):
                 self._take_back(speech)
                 return False
-            if self._again is not None:
+            if self._air.again is not None:
                 await self._repeat()
             elif not self._handed:
                 return True
@@ -151,30 +144,13 @@ class Program:
 
     async def _repeat(self) -> None:
         """Hand over once more what was cut with the message before it."""
-        speech, self._again = self._again, None
+        speech, self._air.again = self._air.again, None
         if speech is not None and not speech.over:
             await self._hand_over(speech)
 
     async def _hand_over(self, speech: Speech) -> None:
-        """Give the playout all of a message's speech, as it is made and as the playout has room."""
-        while (spoken := await speech.next()) is not None:
-            await self.playout.room(AHEAD_S)
-            if not speech.is_next(spoken) or speech.over:
-                continue  # it was cut while it waited: its end, or its beginning anew
-            if spoken.pcm.size:
-                speech.segment = self.playout.push(spoken.pcm)
-            await speech.pushed()
-            if speech is self._handed[0]:
-                speech.let_go()
-        if speech.over:
-            return
-        if speech.segment is None:
+        if not await self._air.feed(speech):
             await self._unspoken(speech)
-            return
-        speech.pushed_all = True
-        speech.captions.flush()
-        self.playout.end()
-        self._changed.set()
 
     async def _unspoken(self, speech: Speech) -> None:
         """Nobody could say any of it: its text is shown instead, as long as one reads it, and it fails."""
@@ -183,8 +159,7 @@ class Program:
         message, reason = speech.item.message, speech.failure or "there was no sound in it"
         if isinstance(message, TextMessage) and not speech.over:
             self.on_caption(speech.item.id, message.data, True)
-            letters = sum(character.isalnum() for character in message.data)
-            until = self._now() + min(LONGEST_READ_S, max(SHORTEST_READ_S, letters / READ_LETTERS_S))
+            until = self._now() + reading_s(message.data)
             while not speech.over and (left_s := until - self._now()) > 0:
                 await self._change(left_s)
         if not speech.over:
@@ -203,16 +178,11 @@ class Program:
                     self._talk(speech)
 
     def on_finished(self, event: Finished) -> None:
-        speech = next((each for each in self._handed if each.segment == event.segment), None)
-        if speech is None or self._closed:
+        if self._closed:
             return
-        if event.interrupted and self._cutting and speech.skipped is None:
-            again = speech.pushed_all  # else whoever hands it over right now begins anew
-            speech.rewind()
-            self._again = speech if again else None
-            self._changed.set()
+        speech = self._air.ended(event)
+        if speech is None:
             return
-        self._handed.remove(speech)
         speech.captions.finished(event.position_s, interrupted=event.interrupted)
         if speech.skipped is not None:
             outcome = Outcome("skipped", speech.skipped)
@@ -224,7 +194,7 @@ class Program:
         else:
             outcome = PLAYED
         self._settle(speech, outcome)
-        if not self._cutting:
+        if not self._air.cutting:
             self._go_on(speech)
 
     def on_tick(self, report: TickReport) -> None:
@@ -338,9 +308,7 @@ class Program:
         """End a message that is to be skipped, with a fade where it sounds; the others keep what they have."""
         assert speech.skipped is not None
         if speech.segment is not None:
-            self._cutting = True
-            self.playout.clear()
-            self._cutting = False
+            self._air.cut()
             return
         if speech is self._preparing:
             self._preparing = None
@@ -420,3 +388,9 @@ class Program:
                 await self._changed.wait()
         except TimeoutError:
             pass
+
+
+def reading_s(text: str) -> float:
+    """How long one needs to read it."""
+    letters = sum(character.isalnum() for character in text)
+    return min(LONGEST_READ_S, max(SHORTEST_READ_S, letters / READ_LETTERS_S))

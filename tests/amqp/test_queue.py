@@ -10,7 +10,10 @@ from collections import Counter
 
 import pytest
 
-from tests.amqp.broker import PASSWORD, Broker
+from agent.inbox.amqp import Amqp
+from agent.inbox.amqp_address import Address
+from agent.inbox.inbox import Inbox
+from tests.amqp.broker import PASSWORD, Broker, free_port
 from tests.amqp.stage import Desk, desk, speaker, until
 from tests.doubles.tts import Script
 
@@ -274,3 +277,16 @@ async def test_a_broker_that_hangs_is_left_and_found_again(queue: str) -> None:
             await asyncio.sleep(1.0)
             assert [word for word in running.words if word != "and"] == [f"m{number}" for number in range(12)]
             assert running.amqp.connections >= 2
+
+
+async def test_a_broker_that_stays_away_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    amqp = Amqp(Inbox(), Address.from_url(f"amqp://127.0.0.1:{free_port()}/"), "mien")
+    running = asyncio.create_task(amqp.run())
+    await asyncio.sleep(5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told = [record for record in caplog.records if record.name == "agent.inbox.amqp"]
+    assert 2 <= len(told) <= 4
+    # The library would tell of every attempt, for ever.
+    assert [record for record in caplog.records if record.name.startswith(("aiormq", "aio_pika"))] == []

@@ -61,6 +61,14 @@ def test_a_damaged_still_is_painted_again_and_few_are_kept(tmp_path: Path) -> No
     for number in range(KEPT + 3):
         keep_still(face(hair=f"{number}"), noise(), tmp_path)
     assert len(list(tmp_path.iterdir())) == KEPT
+    # What a killed process left goes; what another one is writing just now stays.
+    left, written = tmp_path / "a.1.partial", tmp_path / "b.2.partial"
+    for each in (left, written):
+        each.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    keep_still(face(), noise(), tmp_path)
+    assert not left.exists()
+    assert written.exists()
     (tmp_path / "file").write_bytes(b"")
     keep_still(face(), noise(), tmp_path / "file" / "below")  # no place to keep it: painted again next time
 

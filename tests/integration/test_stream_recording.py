@@ -21,6 +21,7 @@ from rooms.mp4 import Provenance
 from rooms.rtmp import StreamSettings, StreamSink
 from rooms.rtmp_encoder import Encoder, Packet
 from rooms.rtmp_recording import StreamRecording, StreamRecordingError
+from tests.disks import small_disk
 
 pytestmark = pytest.mark.media
 
@@ -141,39 +142,68 @@ def test_a_full_disk_ends_it_with_a_reason_and_keeps_what_there_is(tmp_path: Pat
     assert len(play(recorded(tmp_path)[0]).luma) > 20
 
 
-async def test_the_stream_goes_on_when_its_recording_fails(tmp_path: Path) -> None:
-    class Counting:
-        packets = 0
+class Counting:
+    """Another outlet, to which the recording must be nothing."""
 
-        def offer(self, packet: Packet) -> None:
-            self.packets += 1
+    def __init__(self) -> None:
+        self.pictures: list[int] = []
 
-        def close(self) -> None:
-            """Nothing to end."""
+    def offer(self, packet: Packet) -> None:
+        if packet.video:
+            self.pictures.append(packet.time)
 
-    other = Counting()
-    recording = StreamRecording(tmp_path, PROVENANCE)
-    sink = StreamSink(
-        Canvas(Stage(SIDE, SIDE)), SIDE, SIDE, StreamSettings((), encoder="x264"), outlets=[recording, other]
-    )
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+async def test_a_disk_that_fills_up_ends_the_recording_and_not_the_stream(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     picture = Picture(random.integers(16, 235, (SIDE * 3 // 2, SIDE), np.uint8))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     silence: Pcm = np.zeros(TICK_SAMPLES, np.int16)
-    try:
-        for tick in range(100):
+    other = Counting()
+    with small_disk(tmp_path / "disk", 200) as disk:
+        recording = StreamRecording(disk, PROVENANCE, keep_s=3600, clean_every_s=0.05)
+        sink = StreamSink(
+            Canvas(Stage(SIDE, SIDE)), SIDE, SIDE, StreamSettings((), encoder="x264"), outlets=[recording, other]
+        )
+        ticks = 0
+        until = time.monotonic() + 30
+        while recording.status().state == "recording" and time.monotonic() < until:
+            sink.put(Frame(ticks, 0, picture, silence))
+            ticks += 1
+            await asyncio.sleep(0.02)
+        status = recording.status()
+        assert status.state == "failed"
+        assert "No space left on device" in (status.problem or "")
+        assert "free some space" in (status.problem or "")
+        for tick in range(ticks, ticks + 50):
             sink.put(Frame(tick, 0, picture, silence))
             await asyncio.sleep(0.02)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert recording.status().state == "failed"
-    before = other.packets
-    for tick in range(100, 125):
-        sink.put(Frame(tick, 0, picture, silence))
-        await asyncio.sleep(0.01)
-    await sink.aclose()
-    assert other.packets > before
+        # What was written before plays, and when its time is over it goes, although nothing is recorded any more.
+        (file,) = recorded(disk)
+        assert len(play(file).luma) > 20
+        assert file.stat().st_size == status.written_bytes
+        os.utime(file, (1, 1))
+        while file.exists() and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        assert not file.exists()
+        await sink.aclose()
+    assert other.pictures == list(range(ticks + 50))
+
+
+def test_an_old_recording_that_cannot_be_deleted_ends_nothing_and_keeps_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, old = tmp_path / "mien-20200101-000000.mp4", tmp_path / "mien-20200101-000001.mp4"
+    stuck.mkdir()
+    old.write_bytes(b"old")
+    for each in (stuck, old):
+        os.utime(each, (1, 1))
+    record(tmp_path, packets(60), keep_s=3600)
+    assert stuck.exists()
+    assert not old.exists()
+    assert "could not be deleted" in caplog.text
+    assert len(play(recorded(tmp_path)[-1]).luma) == 60
 
 
 def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:

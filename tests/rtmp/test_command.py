@@ -20,6 +20,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from agent.inbox.inbox import CAPACITY
 from benchmarks.children import tied
 from benchmarks.rtmpreader import Reader
 from benchmarks.rtmpserver import ROOT, RtmpServer
@@ -196,6 +197,28 @@ async def test_an_idle_clip_is_on_air_while_nothing_is_said(server: RtmpServer, 
     assert np.abs(np.diff(luma)).max() < 0.4 * np.ptp(luma)
 
 
+async def test_an_idle_clip_that_is_not_to_loop_is_shown_once_each_time(server: RtmpServer, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    _white_clip(clip)
+    async with streaming(
+        tmp_path, "--rtmp", server.url("a"), STATIC_VIDEO_PATH=str(clip), STATIC_VIDEO_LOOP="false"
+    ) as command:
+        await eventually(lambda: "a" in server.publishers(), 10, "being on air")
+        await command.served()
+        await command.ready()
+        reader = Reader(server.url("a"), decode=True).start()
+        await eventually(lambda: len(reader.luma) > 50, 20, "reading")
+        idle = len(reader.luma)
+        command.say("Now the avatar is here.")
+        await eventually(lambda: command.health()["queue"]["settled"]["played"] == 1, 20, "talking")
+        await asyncio.sleep(3)
+        await asyncio.to_thread(reader.stop)
+    luma = np.array([each for _, each in reader.luma])
+    assert luma[:idle].max() < 180  # its second was over long before
+    assert 10 <= np.count_nonzero(luma > 225) <= 25
+    assert luma[-5:].max() < 180
+
+
 def _white_clip(file: Path) -> None:
     import av
 
@@ -223,9 +246,26 @@ async def test_it_says_what_is_posted_to_it(server: RtmpServer, tmp_path: Path) 
         await eventually(lambda: command.health()["queue"]["settled"]["played"] == played, 20, "saying it")
 
 
-async def _posted(command: Command, text: str) -> tuple[int, dict[str, Any]]:
-    async with (
-        aiohttp.ClientSession() as client,
-        client.post(f"{command.url}api/say", json={"type": "text", "data": text}) as answer,
-    ):
+async def test_a_pipe_that_holds_more_than_the_inbox_loses_no_line(server: RtmpServer, tmp_path: Path) -> None:
+    lines = CAPACITY + 20
+    async with streaming(tmp_path, "--rtmp", server.url("a")) as command:
+        await command.served()
+        await command.ready()
+        assert (await _posted(command, data="stop", type="control"))[0] == 200
+        for number in range(lines):
+            command.say(f"Line {number}.")
+        await eventually(lambda: command.health()["queue"]["backlog"] == CAPACITY, 20, "a full inbox")
+        await asyncio.sleep(1)
+        assert command.health()["queue"]["backlog"] == CAPACITY
+        assert (await _posted(command, data="clear", type="control"))[0] == 200
+        await eventually(lambda: command.health()["queue"]["backlog"] == 20, 5, "the rest of the lines")
+        assert f'mien_messages_total{{event="accepted"}} {lines:.1f}' in command.asked("metrics")
+        command.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(command.process.wait(), 15) == 0
+    assert "was not taken" not in command.log.read_text()
+
+
+async def _posted(command: Command, data: str, **fields: str) -> tuple[int, dict[str, Any]]:
+    body = {"type": "text", "data": data} | fields
+    async with aiohttp.ClientSession() as client, client.post(f"{command.url}api/say", json=body) as answer:
         return answer.status, await answer.json()
