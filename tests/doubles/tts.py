@@ -52,14 +52,21 @@ class Vocabulary:
         return self.levels.setdefault(plain(word), 400 * (len(self.levels) + 1))
 
     def read(self, pcm: Pcm) -> list[str]:
-        """The words that were spoken, in order; a word that was cut short counts if half of it is there."""
+        """The words that were spoken, in order.
+
+        A word that was cut short counts if half of it is there; the parts of one that was held and went on are one.
+        """
         names = {level: word for word, level in self.levels.items()}
         edges = np.flatnonzero(np.diff(pcm.astype(np.int32)) != 0) + 1
-        words: list[str] = []
+        spoken: list[tuple[str, float]] = []
         for start, end in zip([0, *edges], [*edges, pcm.size], strict=True):
-            if int(pcm[start]) in names and (end - start) / SAMPLE_RATE_HZ >= WORD_S / 2:
-                words.append(names[int(pcm[start])])
-        return words
+            name, length_s = names.get(int(pcm[start])), (end - start) / SAMPLE_RATE_HZ
+            if name is None or length_s < WORD_S / 20:  # a fade passes through all levels below its own
+                continue
+            if spoken and spoken[-1][0] == name:
+                length_s += spoken.pop()[1]
+            spoken.append((name, length_s))
+        return [name for name, length_s in spoken for _ in range(int(length_s / WORD_S + 0.5))]
 
 
 def plain(word: str) -> str:
