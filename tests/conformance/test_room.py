@@ -192,7 +192,8 @@ class LiveKitVisitor:
         self._clients[-1].tell_soon(message)
 
     def told(self) -> list[Message]:
-        return [message for client in self._clients for message in client.messages]
+        # Beside what the conversation says, the room confirms what came.
+        return [message for client in self._clients for message in client.messages if message["type"] != "heard"]
 
     def heard(self) -> Pcm:
         return self._clients[-1].heard()
