@@ -108,7 +108,7 @@ class World:
         """Made, whoever wanted them."""
         self.batches: dict[int, int] = {}
         self.refused: list[Refused] = []
-        self.scheduler = Scheduler(device.speeds)
+        self.scheduler: Scheduler[Request] = Scheduler(device.speeds)
         self.tiers = Tiers(device.speeds.fps)
         self.admission = Admission(device.speeds.fps)
         self.chance = random.Random(seed)
@@ -116,7 +116,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._free_s = 0.0
-        self._in_flight: list[int] = []
+        self._in_flight = 0
         self._pick_at: float | None = None
         self.answers: dict[Request, _Asked] = {}
 
@@ -161,7 +161,7 @@ class World:
 
     def _wake(self) -> None:
         due = self.scheduler.due_s(self.now_s)
-        if due is None or len(self._in_flight) >= 2 or (self._pick_at is not None and self._pick_at <= due):
+        if due is None or self._in_flight >= 2 or (self._pick_at is not None and self._pick_at <= due):
             return
         self._pick_at = due
         self.at(due, lambda: self._pick(due))
@@ -170,7 +170,7 @@ class World:
         if self._pick_at != due_s:
             return
         self._pick_at = None
-        if len(self._in_flight) >= 2:
+        if self._in_flight >= 2:
             return
         batch = self.scheduler.pick(self.now_s)
         if not batch:
@@ -182,14 +182,15 @@ class World:
         self.busy_s += took_s
         self.pictures += len(batch)
         self.batches[len(batch)] = self.batches.get(len(batch), 0) + 1
-        self._in_flight.append(len(batch))
-        self.at(self._free_s, self._finished)
+        self._in_flight += 1
+        expected_s = self.scheduler.free_s
+        self.at(self._free_s, lambda: self._finished(expected_s))
         self.at(self._free_s + self.device.copy_s, lambda: self._answered(batch))
         self._wake()
 
-    def _finished(self) -> None:
-        self._in_flight.pop(0)
-        self.scheduler.freed(self.now_s, sum(self._in_flight))
+    def _finished(self, expected_s: float) -> None:
+        self._in_flight -= 1
+        self.scheduler.freed(self.now_s, behind_s=self.now_s - expected_s, busy=self._in_flight > 0)
         self._wake()
 
     def _answered(self, batch: list[Request]) -> None:

@@ -71,8 +71,8 @@ class Admission:
     def __len__(self) -> int:
         return len(self._lives)
 
-    def refusal(self, now_s: float, vram: Vram | None = None) -> Refused | None:
-        """Why one more does not fit, or None."""
+    def refusal(self, now_s: float, vram: Vram | None = None, *, patient: bool = False) -> Refused | None:
+        """Why one more does not fit, or None; ``patient``: it needs memory and no speed."""
         if vram is not None and vram.used > VRAM_SHARE * vram.total:
             return Refused(
                 f"the GPU's memory is {vram.used / vram.total:.0%} full "
@@ -80,7 +80,7 @@ class Admission:
                 RETRY_VRAM_S,
             )
         need_hz, have_hz = self.need_hz(now_s, more=1), USABLE_SHARE * self.fps
-        if need_hz > have_hz:
+        if not patient and need_hz > have_hz:
             return Refused(
                 f"the GPU makes {self.fps:.0f} pictures a second, of which {have_hz:.0f} may be promised; "
                 f"{len(self)} conversations and one more need {need_hz:.0f}",
@@ -104,6 +104,10 @@ class Admission:
         life = self._lives.get(session)
         if life is not None:
             life.talked_s += seconds
+
+    def keep(self, other: Admission) -> None:
+        """Who was on the device before it was started again is on it still."""
+        self._lives.update(other._lives)
 
     def leave(self, session: int) -> None:
         self._lives.pop(session, None)

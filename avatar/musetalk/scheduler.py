@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 AHEAD_S = 0.003
 """The next batch is chosen this long before the device is expected to be free: late enough that a new utterance waits
@@ -81,29 +82,33 @@ class Request:
     asked_s: float = 0.0
 
 
-class Scheduler:
+R = TypeVar("R", bound=Request)
+
+
+class Scheduler(Generic[R]):
     """The requests that wait, and what the device is busy with. All times are of the caller's clock, in seconds."""
 
     def __init__(self, speeds: Speeds) -> None:
         self.speeds = speeds
-        self._waiting: dict[Request, None] = {}
+        self._waiting: dict[R, None] = {}
         self._debt_s: dict[int, float] = {}
-        self._free_at = 0.0
+        self.free_s = 0.0
+        """When the device is expected to have done all that it was given."""
 
     def __len__(self) -> int:
         """Requests that wait."""
         return len(self._waiting)
 
-    def add(self, request: Request) -> None:
+    def add(self, request: R) -> None:
         self._waiting[request] = None
 
-    def drop(self, request: Request) -> bool:
+    def drop(self, request: R) -> bool:
         """Nobody wants it any more; False when it is in a batch already, or was answered."""
         waited = request in self._waiting
         self._waiting.pop(request, None)
         return waited
 
-    def leave(self, session: int) -> list[Request]:
+    def leave(self, session: int) -> list[R]:
         """A conversation is over; returns its requests, which wait no longer."""
         gone = [request for request in self._waiting if request.session == session]
         for request in gone:
@@ -118,14 +123,14 @@ class Scheduler:
 
     def due_s(self, now_s: float) -> float | None:
         """When to `pick`: at once if the device is idle, else just before it is free; None: nothing waits."""
-        return max(now_s, self._free_at - AHEAD_S) if self._waiting else None
+        return max(now_s, self.free_s - AHEAD_S) if self._waiting else None
 
-    def pick(self, now_s: float) -> list[Request]:
+    def pick(self, now_s: float) -> list[R]:
         """Take the next batch out, at most of the largest size; empty when nothing waits.
 
         What cannot be in time any more yields to what can, and is served when nothing else waits.
         """
-        began_s = max(now_s, self._free_at)
+        began_s = max(now_s, self.free_s)
         start_s = began_s + self.speeds.deliver_s
         order = sorted(self._waiting, key=lambda request: request.deadline_s)
         if not self._in_time(order, start_s):
@@ -142,14 +147,19 @@ class Scheduler:
         for request in batch:
             del self._waiting[request]
         if batch:
-            self._free_at = began_s + self.speeds.time_s(len(batch))
+            self.free_s = began_s + self.speeds.time_s(len(batch))
         return batch
 
-    def freed(self, now_s: float, queued: int = 0) -> None:
-        """The device has finished a batch, and ``queued`` jobs are on it still: what was expected is put right."""
-        self._free_at = now_s + (self.speeds.time_s(queued) if queued else 0.0)
+    def freed(self, now_s: float, *, behind_s: float = 0.0, busy: bool = False) -> None:
+        """A batch is done: what was expected is put right.
 
-    def _openings(self, order: Sequence[Request], start_s: float) -> list[Request]:
+        Args:
+            behind_s: how much later it ended than expected.
+            busy: the device goes on with another one.
+        """
+        self.free_s = self.free_s + behind_s if busy else now_s
+
+    def _openings(self, order: Sequence[R], start_s: float) -> list[R]:
         """The first pictures of utterances, if the others can be in time after a small batch of them.
 
         If not, they go first in a batch that is filled up with the others.
@@ -163,7 +173,7 @@ class Scheduler:
             return openings
         return [*openings, *others][: max(len(openings), self._count(len(order)))]
 
-    def _in_time(self, order: Sequence[Request], start_s: float) -> bool:
+    def _in_time(self, order: Sequence[R], start_s: float) -> bool:
         """Whether all of these can be served in time from then on, in full batches."""
         size = self.speeds.largest
         for first in range(0, len(order), size):

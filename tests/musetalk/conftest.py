@@ -20,7 +20,7 @@ _WITHOUT_TORCH = (
     "test_scheduler.py",
     "test_engine.py",
     "test_renderer.py",
-    "test_coherence.py",
+    "test_mouths.py",
 )
 
 

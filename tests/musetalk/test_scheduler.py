@@ -21,8 +21,8 @@ CARD = Speeds({1: 0.010, 2: 0.011, 4: 0.014, 8: 0.020, 16: 0.032})
 requests = st.lists(st.builds(Request, st.integers(0, 9), st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=60)
 
 
-def waiting(these: list[Request]) -> Scheduler:
-    scheduler = Scheduler(CARD)
+def waiting(these: list[Request]) -> Scheduler[Request]:
+    scheduler: Scheduler[Request] = Scheduler(CARD)
     for request in these:
         scheduler.add(request)
     return scheduler
@@ -91,6 +91,8 @@ def test_the_next_batch_is_chosen_just_before_the_device_is_free() -> None:
     assert scheduler.due_s(0.0) == 0.0
     assert len(scheduler.pick(0.0)) == 16
     assert scheduler.due_s(0.001) == pytest.approx(CARD.batch_s[16] - 0.003)
+    scheduler.freed(0.050, behind_s=0.01, busy=True)
+    assert scheduler.due_s(0.050) == 0.050
     scheduler.freed(0.050)
     assert scheduler.due_s(0.050) == 0.050
 
