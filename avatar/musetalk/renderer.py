@@ -33,13 +33,15 @@ class Person:
     """A prepared identity, its idle pictures readied once for all conversations that show it.
 
     Args:
-        frames: the idle cycle, in order; it begins again after the last one.
+        frames: the prepared frames, each once.
+        cycle: which frame each tick of the idle cycle shows, where it is not simply one after the other (forth and
+            back); it begins again after the last one.
 
     Raises:
         AvatarError: no frame, or frames of different sizes.
     """
 
-    def __init__(self, frames: Sequence[AvatarFrame]) -> None:
+    def __init__(self, frames: Sequence[AvatarFrame], cycle: Sequence[int] | None = None) -> None:
         if not frames:
             raise AvatarError("an identity needs at least one frame: prepare it again")
         sizes = {(frame.width, frame.height) for frame in frames}
@@ -47,9 +49,11 @@ class Person:
             raise AvatarError(f"the frames of an identity have one size, not {sorted(sizes)}: prepare it again")
         self.identity = Identity(tuple(frames))
         self.idle = tuple(Picture(frame.body) for frame in frames)
+        self._cycle = tuple(range(len(frames)) if cycle is None else cycle)
 
     def frame(self, tick: int) -> int:
-        return tick % len(self.idle)
+        """Which frame is shown at a tick."""
+        return self._cycle[tick % len(self._cycle)]
 
 
 class MuseTalkRenderer:

@@ -123,6 +123,11 @@ async def test_a_full_gpu_refuses_the_next_conversation() -> None:
             MuseTalkRenderer(renderer._session._engine, person())
 
 
+def test_a_cycle_may_run_forth_and_back() -> None:
+    back = Person(person().identity.frames, [0, 1, 2, 1])
+    assert [back.frame(tick) for tick in (0, 1, 2, 3, 4, 7)] == [0, 1, 2, 1, 0, 1]
+
+
 def test_a_person_has_frames_of_one_size() -> None:
     with pytest.raises(AvatarError, match="at least one frame"):
         Person([])
