@@ -71,10 +71,8 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
         read_manifest(portrait)
     match settings.backend:
         case "musetalk":
-            backend = "puppet" if portrait is None else "portrait"
-            return Face(
-                backend, f"not musetalk, as AVATAR_BACKEND asks: {_not_musetalk()}", settings, persona, portrait
-            )
+            why = f"not musetalk, as AVATAR_BACKEND asks: {_not_musetalk()}"
+            return Face("puppet" if portrait is None else "portrait", why, settings, persona, portrait)
         case "auto" | "puppet" if portrait is not None:
             return Face("portrait", whose, settings, persona, portrait)
         case "auto":

@@ -141,11 +141,11 @@ class Engine:
             refusal = self._admission.refusal(now, self._runner.vram, patient=patient)
             if refusal is not None:
                 raise refusal
-            session = Session(self, next(self._numbers), identity)
+            session = Session(self, next(self._numbers), identity, patient=patient)
             self._sessions[session.number] = session
             if not patient:
                 self._admission.join(session.number, now)
-            self._runner.enter(session.number, identity, session.set_tier)
+            session.enter(self._runner)
             return session
 
     def close(self) -> None:
@@ -267,7 +267,7 @@ class Engine:
             runner.stop()
             self._runner = self._new_runner(delay_s)
             for session in self._sessions.values():
-                session.enter_again(self._runner)
+                session.enter(self._runner)
             self._changed.notify_all()
         logger.error("MuseTalk stops: %s; it is started again in %g s", reason, delay_s, exc_info=error)
         for ask in asks:
@@ -278,9 +278,10 @@ class Engine:
 class Session:
     """One conversation's way to the GPU; used from its own event loop."""
 
-    def __init__(self, engine: Engine, number: int, identity: Identity) -> None:
+    def __init__(self, engine: Engine, number: int, identity: Identity, *, patient: bool = False) -> None:
         self.number = number
         self.identity = identity
+        self._patient = patient
         self._engine = engine
         self._tier = Tier.FULL
         self._segments: dict[int, list[Pcm]] = {}
@@ -354,10 +355,10 @@ class Session:
         """Told for each picture of speech, whatever its tier: who talks, and how much."""
         self._engine.spoke(self.number, asked)
 
-    def enter_again(self, runner: Runner) -> None:
-        """Under the engine's lock: tell a new runner all that the old one knew."""
+    def enter(self, runner: Runner) -> None:
+        """Under the engine's lock: tell a runner who this is, and a new one all that the old one knew."""
         self._tier = Tier.FULL
-        runner.enter(self.number, self.identity, self.set_tier)
+        runner.enter(self.number, self.identity, self.set_tier, patient=self._patient)
         for segment, pieces in self._segments.items():
             for pcm in pieces:
                 runner.push(self.number, segment, pcm)

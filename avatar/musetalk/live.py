@@ -1,6 +1,6 @@
 """The engine of this process: whether there can be one, and the one that all its conversations share.
 
-In: the folder of the weights, a person to calibrate with. Out: an engine that is ready, or the reason why there is none.
+In: the folder of the weights, a person to calibrate with. Out: an engine that is ready, or why there is none.
 """
 
 from __future__ import annotations

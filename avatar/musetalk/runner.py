@@ -109,8 +109,11 @@ class Runner:
 
     # -- what conversations say; carried out in order, on the thread
 
-    def enter(self, session: int, identity: Identity, on_tier: Callable[[Tier], None]) -> None:
-        self._commands.put(lambda: self._enter(session, identity, on_tier))
+    def enter(
+        self, session: int, identity: Identity, on_tier: Callable[[Tier], None], *, patient: bool = False
+    ) -> None:
+        """A conversation is on; ``patient``: it has no tier, and lowers nobody's."""
+        self._commands.put(lambda: self._enter(session, identity, on_tier, patient))
 
     def leave(self, session: int) -> None:
         self._commands.put(lambda: self._leave(session))
@@ -200,10 +203,11 @@ class Runner:
 
     # -- commands
 
-    def _enter(self, session: int, identity: Identity, on_tier: Callable[[Tier], None]) -> None:
+    def _enter(self, session: int, identity: Identity, on_tier: Callable[[Tier], None], patient: bool) -> None:
         guest = Guest(identity, on_tier)
         self._guests[session] = guest
-        self._tiers.join(session)
+        if not patient:
+            self._tiers.join(session)
         try:
             if identity not in self._avatars:
                 with self._calling():

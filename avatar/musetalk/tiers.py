@@ -1,8 +1,9 @@
 """At which rate each conversation's lips move when the GPU is too slow for all: pure policy in its caller's time.
 
-In: whether each picture came in time. Out: a tier for each conversation. Down is quick and goes round: everybody who
-speaks has lips at 12.5 a second before anybody has none. Up is slow, one conversation at a time, only where the device
-has room for it, and slower each time that it was too early (hysteresis).
+In: who speaks, and whether each picture came in time. Out: a tier for each conversation. Down is quick, before anything
+is late where more speak than the device serves, and goes round: everybody who speaks has lips at 12.5 a second before
+anybody has none. Up is one conversation at a time, only where the device has room for it, slow after late pictures, and
+slower each time that it was too early (hysteresis).
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ REVIEW_S = 0.5
 CALM_S = 3.0
 """Nobody rises sooner after a late picture."""
 CALM_MOST_S = 48.0
+SETTLED_S = 10.0
+"""After this long without a late picture, whoever was lowered because many spoke rises as soon as there is room."""
+STEP_HZ = FPS / 2
+"""What each step down saves."""
 TALKING_S = 0.5
 """Who asked for a picture within this long speaks."""
 ROOM_SHARE = 0.85
 """Of the device's rate: what those who speak may use together after one has risen."""
+FORESEEN_SHARE = 0.95
+"""Of the device's rate: where more is asked for, pictures will be late once the playouts' lead is used up; so a step
+down comes before."""
 
 
 class Tier(IntEnum):
@@ -85,7 +93,9 @@ class Tiers:
 
     def spoke(self, session: int, now_s: float) -> None:
         """A picture of its speech was asked for, whatever its tier."""
-        self._talkers[session].spoke_at = now_s
+        talker = self._talkers.get(session)
+        if talker is not None:
+            talker.spoke_at = now_s
 
     def shown(self, session: int, late: bool, now_s: float) -> None:
         """A picture of its speech was made in time, or was not."""
@@ -105,31 +115,43 @@ class Tiers:
         shown = sum(len(talker.shown) for talker in self._talkers.values())
         late = sum(late for talker in self._talkers.values() for _, late in talker.shown)
         if late >= LEAST_LATE and late > LATE_SHARE * shown:
-            return self._lower(late / shown, now_s)
-        if now_s - max(self._late_at, self._rose_at) >= self._calm_s:
+            if now_s - self._rose_at < 2 * self._calm_s:
+                self._calm_s = min(CALM_MOST_S, 2 * self._calm_s)
+            return self._lower(late / shown * len(self._with_lips(now_s)) * STEP_HZ, now_s)
+        over_hz = self.demand_hz(now_s) - FORESEEN_SHARE * self.fps
+        if over_hz > 0:
+            return self._lower(over_hz, now_s)
+        calm_s = self._calm_s if now_s - self._late_at < max(SETTLED_S, self._calm_s) else REVIEW_S
+        if now_s - max(self._late_at, self._rose_at) >= calm_s:
             return self._raise(now_s)
         return {}
 
-    def _lower(self, share: float, now_s: float) -> dict[int, Tier]:
-        """As many steps as the share of late pictures says, those with the best tier and the most late ones first."""
-        if now_s - self._rose_at < 2 * self._calm_s:
-            self._calm_s = min(CALM_MOST_S, 2 * self._calm_s)
-        lips = [session for session, talker in self._talkers.items() if self._speaks(talker, now_s)]
-        lips = [session for session in lips if self._talkers[session].tier < Tier.IDLE]
+    def _lower(self, save_hz: float, now_s: float) -> dict[int, Tier]:
+        """Steps down that save so many pictures a second; the best tier and the most late pictures first."""
+        lips = self._with_lips(now_s)
         lips.sort(key=lambda session: (self.tier(session), -sum(late for _, late in self._talkers[session].shown)))
         lowered = {}
-        for session in lips[: math.ceil(share * len(lips))]:
+        for session in lips[: math.ceil(save_hz / STEP_HZ)]:
             talker = self._talkers[session]
             talker.tier = Tier(talker.tier + 1)
             talker.shown.clear()
             lowered[session] = talker.tier
         return lowered
 
+    def _with_lips(self, now_s: float) -> list[int]:
+        """Who speaks, and not without lips."""
+        return [
+            session
+            for session, talker in self._talkers.items()
+            if self._speaks(talker, now_s) and talker.tier < Tier.IDLE
+        ]
+
     def _raise(self, now_s: float) -> dict[int, Tier]:
         """One of those who are worst off; first who speaks."""
         low = [session for session, talker in self._talkers.items() if talker.tier is not Tier.FULL]
         if not low:
-            self._calm_s = CALM_S
+            if now_s - self._late_at >= self._calm_s:
+                self._calm_s = CALM_S
             return {}
         session = max(low, key=lambda one: (self._speaks(self._talkers[one], now_s), self.tier(one)))
         talker = self._talkers[session]
