@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -25,10 +26,8 @@ MOST_ROUGHNESS, ROUGHNESS_SLACK = 3.0, 6.0
 LEAST_SHADING = 0.3
 """Of the prepared frame's differences between blocks: a face is no flat colour."""
 
-EVERY = 2
-"""Of the pixels of a row and of the rows: which are looked at."""
 
-_Blocks = npt.NDArray[np.float32]
+_Means = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +35,27 @@ class _Look:
     """The blocks of a patch that show the generated face, as far as it matters here."""
 
     shown: npt.NDArray[np.bool_]
-    mean: _Blocks
-    chroma: tuple[_Blocks, _Blocks]
+    mean: _Means
+    chroma: tuple[_Means, _Means]
     roughness: float
 
     @classmethod
     def of(cls, picture: Planes, frame: AvatarFrame, shown: npt.NDArray[np.bool_] | None = None) -> _Look:
         part = frame.patch
-        count = part.height // BLOCK_PX, part.width // BLOCK_PX
+        count = part.width // BLOCK_PX, part.height // BLOCK_PX
+        if min(count) == 0:
+            nothing = np.zeros(0, np.float32)
+            return cls(np.zeros((0, 0), bool), nothing, (nothing, nothing), 0.0)
         if shown is None:
             mask = frame.patch_bytes()[-part.area :].reshape(part.height, part.width)
-            shown = np.asarray(_blocks(mask, count).mean(axis=(1, 3)) > 127)
-        y, u, v = (_blocks(plane, count) for plane in planes_of(picture, part))
-        rough = np.abs(y[..., 1:] - y[..., :-1]).mean(axis=(1, 3))[shown]
-        half = [plane.mean(axis=(1, 3))[shown] for plane in (u, v)]
+            shown = _means(mask, count, BLOCK_PX) > 127
+        y, u, v = planes_of(picture, part)
+        step = np.asarray(cv2.absdiff(y[:, 1:], y[:, :-1]), np.uint8)
+        rough = _means(step, count, BLOCK_PX)[shown]
         return cls(
             shown,
-            y.mean(axis=(1, 3))[shown],
-            (half[0], half[1]),
+            _means(y, count, BLOCK_PX)[shown],
+            (_means(u, count, BLOCK_PX // 2)[shown], _means(v, count, BLOCK_PX // 2)[shown]),
             float(np.median(rough)) if rough.size else 0.0,
         )
 
@@ -108,32 +110,28 @@ def eased(picture: Planes, frame: AvatarFrame, weight: float) -> Planes:
 
 
 def carried(picture: Planes, made_on: AvatarFrame, onto: AvatarFrame) -> Planes:
-    """The same mouth on another frame of the cycle: what it changed is moved along with the face box, and added."""
+    """The same mouth on another frame of the cycle: moved along with the face box, and laid on through its mask."""
     out = onto.body.copy()
-    left = (onto.box[0] + onto.box[2] - made_on.box[0] - made_on.box[2]) // 4 * 2
-    top = (onto.box[1] + onto.box[3] - made_on.box[1] - made_on.box[3]) // 4 * 2
+    right = round((onto.box[0] + onto.box[2] - made_on.box[0] - made_on.box[2]) / 2)
+    down = round((onto.box[1] + onto.box[3] - made_on.box[1] - made_on.box[3]) / 2)
     patch = made_on.patch
-    target = Rectangle(
-        max(0, patch.left + left),
-        max(0, patch.top + top),
-        min(onto.width, patch.right + left),
-        min(onto.height, patch.bottom + top),
-    )
-    if target.width <= 0 or target.height <= 0:
-        return out
-    source = Rectangle(target.left - left, target.top - top, target.right - left, target.bottom - top)
-    for to, made, rest in zip(
-        planes_of(out, target), planes_of(picture, source), planes_of(made_on.body, source), strict=True
-    ):
-        change = made.astype(np.int16) - rest
-        to[:] = np.clip(to + change, 0, 255).astype(np.uint8)
+    mask = made_on.patch_bytes()[-patch.area :].reshape(patch.height, patch.width)
+    whole = Rectangle(0, 0, onto.width, onto.height)
+    for n, (to, made) in enumerate(zip(planes_of(out, whole), planes_of(picture, patch), strict=True)):
+        size = 1 if n == 0 else 2
+        top, left = patch.top // size + round(down / size), patch.left // size + round(right / size)
+        first = max(0, -top), max(0, -left)
+        last = min(made.shape[0], to.shape[0] - top), min(made.shape[1], to.shape[1] - left)
+        if first[0] >= last[0] or first[1] >= last[1]:
+            continue
+        part = slice(first[0], last[0]), slice(first[1], last[1])
+        under = to[top + first[0] : top + last[0], left + first[1] : left + last[1]]
+        share = mask[::size, ::size][part].astype(np.uint16)
+        under[:] = (under * (255 - share) + made[part] * share + 127) // 255
     return out
 
 
-def _blocks(plane: npt.NDArray[np.uint8], count: tuple[int, int]) -> _Blocks:
-    """[rows, pixels, columns, pixels]: what is looked at of each block of a plane, of full or half size."""
-    rows, columns = count
-    side = min(plane.shape[0] // max(1, rows), BLOCK_PX)
-    side = BLOCK_PX if side >= BLOCK_PX else BLOCK_PX // 2
-    seen = plane[: rows * side : EVERY, : columns * side : EVERY]
-    return seen.reshape(rows, side // EVERY, columns, side // EVERY).astype(np.float32)
+def _means(plane: npt.NDArray[np.uint8], count: tuple[int, int], side: int) -> _Means:
+    """float32 [rows, columns]: the mean of each whole block; ``count`` is columns and rows."""
+    seen = plane[: count[1] * side, : count[0] * side]
+    return np.asarray(cv2.resize(seen, count, interpolation=cv2.INTER_AREA), np.float32)
