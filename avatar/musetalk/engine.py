@@ -138,6 +138,7 @@ class Engine:
         with self._lock:
             if self._state != "ready":
                 raise Refused(f"the GPU is {self._state}{': ' if self._reason else ''}{self._reason}", 10.0)
+            self._admission.fps = self._runner.fps
             refusal = self._admission.refusal(now, self._runner.vram, patient=patient)
             if refusal is not None:
                 raise refusal

@@ -68,6 +68,8 @@ class Runner:
         self.call_began: float | None = None
         """When the call into the core began that is going on now."""
         self.vram: Vram | None = None
+        self.fps = 0.0
+        """Pictures a second, as calibrated or less."""
         self.batches = 0
         self.unfit = 0
         self._make_core = make_core
@@ -85,7 +87,7 @@ class Runner:
         self._failures = 0
         self._unfit_in_a_row = 0
         self._vram_at = 0.0
-        self._core: PictureCore
+        self._made: PictureCore | None = None
         self._scheduler: Scheduler[Ask]
         self._tiers: Tiers
         self._thread = threading.Thread(target=self._live, name="musetalk-engine", daemon=True)
@@ -142,16 +144,32 @@ class Runner:
         try:
             if self._stopped.wait(self._delay_s):
                 return
-            self._core = self._make_core()
+            self._made = self._make_core()
             speeds = calibrate(self._core, self._frames)
             self._scheduler, self._tiers = Scheduler(speeds), Tiers(speeds.fps)
+            self.fps = speeds.fps
             self._look_at_memory(time.monotonic())
             self._on_ready(self, speeds)
             while not self._stopped.is_set():
                 self._step()
         except Exception as error:  # whatever ended it, the engine must know, or all lips stand still for ever
+            self._let_go()
             if not self._stopped.is_set():
                 self._on_lost(self, error)
+        else:
+            self._let_go()
+
+    @property
+    def _core(self) -> PictureCore:
+        assert self._made is not None, "only between its making and its end"
+        return self._made
+
+    def _let_go(self) -> None:
+        """Before another core is made: this one's memory is needed."""
+        self._flying.clear()
+        self._guests.clear()
+        self._avatars.clear()
+        self._made = None
 
     def _step(self) -> None:
         self._obey(self._patience_s(time.monotonic()))
@@ -338,7 +356,7 @@ class Runner:
             raise DeviceLost(f"not even one picture fits in the GPU's memory: {error}") from error
         logger.error("batches of %d no longer fit, the largest is %d now: %s", speeds.largest, max(half), error)
         self._scheduler.speeds = Speeds(half, speeds.encode_s, speeds.deliver_s)
-        self._tiers.fps = self._scheduler.speeds.fps
+        self.fps = self._tiers.fps = self._scheduler.speeds.fps
         for ask in asks:
             if ask.wanted and ask.session in self._guests:
                 self._scheduler.add(ask)

@@ -159,6 +159,9 @@ def test_out_of_memory_makes_batches_smaller_and_loses_no_picture() -> None:
                 box.ask(session, n)
         assert all(is_picture(outcome, n) for (_, n), outcome in box.answers(36).items())
         assert max(len(batch) for batch in core.submitted) == 2
+        before = engine.status.fps
+        opened(engine)
+        assert engine.status.fps < 0.9 * before, "and fewer conversations fit"
 
 
 def no_mouth(picture: Planes, kind: str) -> Planes:
