@@ -158,7 +158,7 @@ def test_out_of_memory_makes_batches_smaller_and_loses_no_picture() -> None:
             for session in sessions:
                 box.ask(session, n)
         assert all(is_picture(outcome, n) for (_, n), outcome in box.answers(36).items())
-        assert max(len(batch) for batch in core.submitted) == 2
+        assert max(len(batch) for batch in core.submitted) <= 2
         before = engine.status.fps
         opened(engine)
         assert engine.status.fps < 0.9 * before, "and fewer conversations fit"
