@@ -12,7 +12,7 @@ import cv2
 
 from agent.persona import Persona
 from agent.settings import AvatarSettings
-from avatar.frames import MienError, Picture
+from avatar.frames import Picture
 from avatar.photo.renderer import PhotoRenderer, still_of
 from avatar.photo.rig import Prepared, prepared
 from avatar.portrait import load_portrait, read_manifest
@@ -71,15 +71,21 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
         read_manifest(portrait)
     match settings.backend:
         case "musetalk":
-            raise MienError(
-                "AVATAR_BACKEND=musetalk: this version has no MuseTalk renderer yet; use puppet, static or auto"
-            )
+            why = f"not musetalk, as AVATAR_BACKEND asks: {_not_musetalk()}"
+            return Face("puppet" if portrait is None else "portrait", why, settings, persona, portrait)
         case "auto" | "puppet" if portrait is not None:
             return Face("portrait", whose, settings, persona, portrait)
         case "auto":
             return Face("puppet", "drawn on the CPU; this version has no other moving face", settings, persona)
         case "puppet" | "static":
             return Face(settings.backend, "AVATAR_BACKEND asks for it", settings, persona, portrait)
+
+
+def _not_musetalk() -> str:
+    """Why a conversation has no lips of MuseTalk's."""
+    from avatar.musetalk.live import unavailable  # on demand: it may import torch
+
+    return unavailable() or "its portraits cannot be loaded in this version yet"
 
 
 def paint_ahead(face: Face) -> Future[Picture]:

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatar.frames import MienError, Planes
+from avatar.frames import Planes
 from avatar.musetalk.avatars import place
+from avatar.musetalk.jobs import CoreError as CoreError
+from avatar.musetalk.jobs import Job as Job
 from avatar.musetalk.paste import Patch
 
 IN_FLIGHT = 3
 """Output buffers: one being computed, one being copied, one being read."""
-
-
-class CoreError(MienError):
-    """The core was asked for something it cannot do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,20 +37,6 @@ class Avatar:
     stems: Tensor | None
     patches: tuple[Patch, ...]
     bodies: tuple[Planes, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One picture to make.
-
-    Args:
-        features: fp32 [tokens, width], as `Core.features` gives them for this picture, preferably on its device.
-        frame: which frame of the avatar.
-    """
-
-    features: Tensor
-    avatar: Avatar
-    frame: int
 
 
 class Slot:
@@ -96,6 +80,12 @@ class Batch:
         if self._read:
             raise CoreError("the pictures of this batch were taken before: keep what the first call gave")
         self._read = True
+        try:
+            return self._taken()
+        finally:  # a device that failed leaves a buffer that the next batch may have
+            self._slot.free = True
+
+    def _taken(self) -> list[Planes | None]:
         if self._slot.copied is not None:
             self._slot.copied.synchronize()
         pixels = self._slot.on_host.numpy()
@@ -105,5 +95,4 @@ class Batch:
             patch = job.avatar.patches[job.frame]
             body = job.avatar.bodies[job.frame]
             out.append(place(body, patch.part, pixels[start : start + patch.size]) if good else None)
-        self._slot.free = True
         return out

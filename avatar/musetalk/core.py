@@ -19,11 +19,13 @@ from torch import Tensor
 
 from avatar.frames import Planes
 from avatar.musetalk import features
+from avatar.musetalk.admission import Vram
 from avatar.musetalk.avatars import AvatarError, AvatarFrame
 from avatar.musetalk.batches import IN_FLIGHT, Avatar, Batch, CoreError, Job, Slot
 from avatar.musetalk.config import DecoderTier, MuseTalkConfig
 from avatar.musetalk.decoder import ExactDecoder, TinyDecoder
 from avatar.musetalk.features import FeatureStream
+from avatar.musetalk.jobs import OutOfMemory
 from avatar.musetalk.lanes import Lane, compile_halves
 from avatar.musetalk.layers import Build
 from avatar.musetalk.paste import Patch, offsets, paste_one, places
@@ -154,6 +156,21 @@ class Core:
             self._compute.synchronize()
         return Avatar(latents, stems, patches, tuple(frame.body for frame in frames))
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        return tuple(sorted(self.lanes))
+
+    def listen(self) -> FeatureStream:
+        """A conversation's segment, in blocks of one picture: the least lookahead, and the same for every picture."""
+        return FeatureStream(self.encoder, largest_block=1)
+
+    def vram(self) -> Vram | None:
+        """Of the whole card, whoever uses it; None on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        free, total = torch.cuda.mem_get_info(self.device)
+        return Vram(total - free, total)
+
     def features(self, streams: Sequence[FeatureStream]) -> list[tuple[Block, Tensor]]:
         """The next block of each stream (made with ``self.encoder``), in one call of the speech encoder."""
         with self.on_stream():
@@ -174,7 +191,14 @@ class Core:
         Raises:
             CoreError: more jobs than the largest batch, a job that fits neither core nor avatar, or all output buffers
                 are waiting for their `Batch.pictures`.
+            OutOfMemory: a smaller batch may fit.
         """
+        try:
+            return self._submit(jobs, mark)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"no memory on {self.device} for a batch of {len(jobs)}: {error}") from error
+
+    def _submit(self, jobs: Sequence[Job], mark: Callable[[str], None]) -> Batch:
         size = next((size for size in sorted(self.lanes) if size >= len(jobs)), None)
         if not jobs or size is None:
             raise CoreError(f"a batch has 1 to {max(self.lanes)} jobs, not {len(jobs)}: split it")

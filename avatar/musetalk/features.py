@@ -62,11 +62,21 @@ class _Work:
 
 
 class FeatureStream:
-    """One segment. ``push`` and ``end`` only take in; ``ready`` says what could be computed; ``compute`` does it."""
+    """One segment. ``push`` and ``end`` only take in; ``ready`` says what could be computed; ``compute`` does it.
 
-    def __init__(self, encoder: WhisperEncoder, context: Context = Context.PADDED) -> None:
+    Args:
+        largest_block: see `windows.block`.
+    """
+
+    def __init__(
+        self,
+        encoder: WhisperEncoder,
+        context: Context = Context.PADDED,
+        largest_block: int = windows.LARGEST_BLOCK,
+    ) -> None:
         self.encoder = encoder
         self._context = context
+        self._largest_block = largest_block
         self._spans: dict[int, _Span] = {}
         self._samples = np.zeros(0, dtype=np.float32)
         self._dropped = 0  # samples before self._samples
@@ -80,7 +90,7 @@ class FeatureStream:
 
     @property
     def next_block(self) -> Block:
-        return windows.block(self._next)
+        return windows.block(self._next, self._largest_block)
 
     @property
     def ready(self) -> bool:
@@ -116,6 +126,10 @@ class FeatureStream:
         self._next += 1
         self._forget()
         return work
+
+    def skip(self) -> None:
+        """Take the next block's audio in, in the same steps as ever; nobody wants its features."""
+        self.work()
 
     def windows(self, work: _Work, states: Sequence[Tensor]) -> Tensor:
         """Cut the block's pictures out of its hidden states: [pictures, TOKENS_PER_PICTURE * states, width]."""

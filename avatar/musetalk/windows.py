@@ -56,15 +56,21 @@ class Block:
         return 2 * self.stop + TOKENS_BEFORE
 
 
-def block(index: int) -> Block:
-    """The block of this index: 0, 1 and 2 hold pictures 0, 1 and 2..3; from there on each holds four."""
+def block(index: int, largest: int = LARGEST_BLOCK) -> Block:
+    """The block of this index: 0, 1 and 2 hold pictures 0, 1 and 2..3; from there on each holds four.
+
+    Args:
+        largest: 4, or 1: then every block is one picture, the lookahead `PICTURE_REACH_MS`, and the encoder works more.
+    """
     if index < 0:
         raise ValueError(f"blocks are counted from 0, not {index}")
-    return Block(index, _start(index), _start(index + 1))
+    if largest not in (1, LARGEST_BLOCK):
+        raise ValueError(f"a block has at most 1 or {LARGEST_BLOCK} pictures, not {largest}")
+    return Block(index, _start(index, largest), _start(index + 1, largest))
 
 
-def _start(index: int) -> int:
-    return index if index < 3 else LARGEST_BLOCK * (index - 2)
+def _start(index: int, largest: int) -> int:
+    return index if index < 3 or largest == 1 else largest * (index - 2)
 
 
 def block_of(picture: int) -> Block:

@@ -23,6 +23,7 @@ from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import Expression, Renderer, RendererError, Shot
 from avatar.static import StaticRenderer
 from tests.conformance.conftest import babble
+from tests.doubles.engine import musetalk_renderer
 from tests.doubles.portraits import readied
 
 pytestmark = pytest.mark.unit
@@ -46,6 +47,7 @@ def watched_renderer() -> WatchedRenderer:
 
 
 RENDERERS: dict[str, Callable[[], Renderer]] = {
+    "musetalk": musetalk_renderer,
     "portrait": lambda: PhotoRenderer(readied(SIZE_PX)),
     "puppet": lambda: PuppetRenderer({}, SIZE_PX),
     "static": static_renderer,

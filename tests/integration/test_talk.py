@@ -111,7 +111,6 @@ async def test_it_ends_within_two_seconds_with_a_page_connected(tmp_path: Path, 
 async def test_a_wrong_setting_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     for environment, words in (
         ({"MIEN_PROT": "1"}, "MIEN_PORT"),
-        ({"AVATAR_BACKEND": "musetalk"}, "no MuseTalk renderer yet"),
         ({"MIEN_PERSONA": "nobody"}, "no persona 'nobody'"),
         ({"MIEN_HOST": "0.0.0.0"}, "MIEN_TOKEN"),
     ):

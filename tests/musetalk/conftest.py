@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 _MISSING = [name for name in ("torch", "diffusers") if importlib.util.find_spec(name) is None]
-_WITHOUT_TORCH = ("test_imports.py", "test_windows.py")
+_WITHOUT_TORCH = (
+    "test_imports.py",
+    "test_windows.py",
+    "test_scheduler.py",
+    "test_engine.py",
+    "test_renderer.py",
+    "test_mouths.py",
+)
 
 
 class _Skipped(pytest.Module):
