@@ -147,6 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--force", action="store_true", help="in spite of what was found; replaces a portrait")
     prepare.set_defaults(run=_prepare, log_level=logging.WARNING)
 
+    download = commands.add_parser("download", parents=[common], help="fetch the weights of MuseTalk, the GPU's face")
+    download.add_argument("what", choices=("musetalk",), help="3.9 GB, into MIEN_WEIGHTS_DIR; goes on where it stopped")
+    download.add_argument("--accept-licenses", action="store_true", help="accept the licences, which it shows first")
+    download.set_defaults(run=_download, log_level=logging.WARNING)
+
     lips = commands.add_parser("lips", parents=[common], help="judge how well the lips of a video follow its speech")
     lips.add_argument("video", type=Path, metavar="VIDEO", help="any video of one person or avatar who speaks")
     lips.add_argument(
@@ -337,19 +342,39 @@ def _say(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from agent.prepare import Asking, prepare
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr)
-
-    def ask(question: str) -> str:
-        print(question, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline()
-
-    asking = Asking(tell, ask if sys.stdin.isatty() else None)
+    asking = Asking(_tell, _ask if sys.stdin.isatty() else None)
     made_with = f"mien {_version()}"
     out: Path = arguments.out
     prepare(arguments.photo, out, consent=arguments.consent, force=arguments.force, made_with=made_with, asking=asking)
     print(f"{out}: look at {out / 'preview.png'}, then: mien talk --portrait {out}")
     return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from agent.download import Download
+    from agent.download_files import MUSETALK
+    from agent.progress import Bar
+    from agent.settings import load_settings
+
+    settings = load_settings(os.environ, env_file=Path(".env")).weights
+    download = Download(MUSETALK, settings.folder, settings.hub)
+    download.accept(_tell, _ask if sys.stdin.isatty() else None, arguments.accept_licenses)
+    bar = Bar(str(settings.folder), download.size, sys.stderr, lambda size: f"{size / 1e9:.2f} GB")
+    try:
+        download.fetch(lambda done, total: bar.show(done))
+    finally:
+        bar.close()
+    print(f"{settings.folder}: all weights are there and are the published ones")
+    return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _ask(question: str) -> str:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
 
 
 def _lips(arguments: argparse.Namespace) -> int:

@@ -44,6 +44,7 @@ def test_help_names_every_command() -> None:
         "render",
         "say",
         "prepare",
+        "download",
         "lips",
         "doctor",
         "licenses",
@@ -60,6 +61,7 @@ def test_help_names_every_command() -> None:
         ("egress", "start list stop"),
         ("render", "SPEECH -o --persona --renderer --portrait --size"),
         ("prepare", "PHOTO -o --consent --force"),
+        ("download", "musetalk --accept-licenses"),
         ("say", "TEXT -o --persona --renderer --voice --size"),
     ],
 )
