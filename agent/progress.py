@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 
@@ -48,3 +50,13 @@ class Bar:
         if self._live and self._shown_s:
             self._stream.write("\n")
             self._stream.flush()
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error for ``total`` pictures: what is given is called with how many are done."""
+    shown = Bar(f"  {what}", total, sys.stderr)
+    try:
+        yield shown.show
+    finally:
+        shown.close()

@@ -48,5 +48,5 @@ def _same(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path)
         if given[key].shape != value.shape or not given[key].is_floating_point():
             raise WeightsError(
                 f"{file} is of another model: {key} is {given[key].dtype} {tuple(given[key].shape)}, not "
-                f"floating-point {tuple(value.shape)}; delete it and its .safetensors, then run `mien download musetalk`"
+                f"floating-point {tuple(value.shape)}; delete it and its .safetensors, then `mien download musetalk`"
             )
