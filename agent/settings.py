@@ -82,6 +82,23 @@ class AvatarSettings(_Section):
     """A folder that `mien prepare` made; it takes the place of the persona's own look."""
 
 
+class WeightsSettings(_Section):
+    """Where MuseTalk's weights are, and where `mien download` fetches them."""
+
+    folder: Path = Path.home() / ".cache" / "mien" / "musetalk"
+    hub: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")] = "https://huggingface.co"
+
+    @field_validator("folder")
+    @classmethod
+    def _home(cls, folder: Path) -> Path:
+        return folder.expanduser()
+
+    @field_validator("hub")
+    @classmethod
+    def _without_slash(cls, hub: str) -> str:
+        return hub.rstrip("/")
+
+
 class ServerSettings(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -213,6 +230,7 @@ class Settings(_Section):
     stt: STTSettings = STTSettings()
     turn: TurnSettings = TurnSettings()
     avatar: AvatarSettings = AvatarSettings()
+    weights: WeightsSettings = WeightsSettings()
     server: ServerSettings = ServerSettings()
     livekit: LiveKitSettings = LiveKitSettings()
     stream: StreamSettings = StreamSettings()
@@ -238,6 +256,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_SIZE_PX": ("avatar", "size_px"),
     "MIEN_PERSONA": ("avatar", "persona"),
     "MIEN_PORTRAIT": ("avatar", "portrait"),
+    "MIEN_WEIGHTS_DIR": ("weights", "folder"),
+    "MIEN_HUB_URL": ("weights", "hub"),
     "MIEN_HOST": ("server", "host"),
     "MIEN_PORT": ("server", "port"),
     "MIEN_TOKEN": ("server", "token"),

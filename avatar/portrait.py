@@ -120,7 +120,7 @@ def load_portrait(folder: Path) -> Portrait:
         PortraitError: it is missing, incomplete, changed since it was made, or made by a newer version.
     """
     manifest = read_manifest(folder)
-    png = _part(folder, manifest, "picture", LARGEST_PICTURE_BYTES)
+    png = part_content(folder, manifest, "picture", LARGEST_PICTURE_BYTES)
     if png[:4] != b"\x89PNG" or stated_size(png) != (manifest.width, manifest.height):
         raise PortraitError(
             f"{folder}: its picture is no PNG of {manifest.width} x {manifest.height} px: prepare it again"
@@ -129,7 +129,7 @@ def load_portrait(folder: Path) -> Portrait:
         picture = decode_image(png, f"{folder}: its picture")
     except ImageError as error:
         raise PortraitError(str(error)) from None
-    mesh, curves = _landmarks(folder, _part(folder, manifest, "landmarks", LARGEST_LANDMARKS_BYTES), manifest)
+    mesh, curves = _landmarks(folder, part_content(folder, manifest, "landmarks", LARGEST_LANDMARKS_BYTES), manifest)
     return Portrait(manifest, picture, mesh, curves)
 
 
@@ -168,8 +168,12 @@ def _bounded(folder: Path, name: str, most_bytes: int) -> bytes:
         raise PortraitError(str(error)) from None
 
 
-def _part(folder: Path, manifest: Manifest, part: str, most_bytes: int) -> bytes:
-    """The content of the file that plays a role, as it was when the portrait was made."""
+def part_content(folder: Path, manifest: Manifest, part: str, most_bytes: int) -> bytes:
+    """The content of the file that plays a role, as it was when the portrait was made.
+
+    Raises:
+        PortraitError: there is none, it is too long, or it was changed since.
+    """
     name = manifest.parts.get(part)
     if name is None or name not in manifest.files:
         raise PortraitError(f"{folder} names no {part}: prepare it again")
@@ -255,11 +259,13 @@ def save_portrait(
     preview: bytes,
     warnings: tuple[str, ...],
     replace: bool,
+    more: Mapping[str, tuple[str, bytes]] | None = None,
 ) -> None:
     """Write a portrait, whole or not at all.
 
     Args:
         preview: a PNG for people to look at; no renderer reads it.
+        more: other renderers' parts: name and content of a file by its role.
         replace: whether a portrait that is there may be replaced; anything else that is there never is.
 
     Raises:
@@ -281,6 +287,7 @@ def save_portrait(
         "picture": ("picture.png", png_of(picture)),
         "landmarks": ("landmarks.json", landmarks_json(mesh, curves)),
         "preview": ("preview.png", preview),
+        **(more or {}),
     }
     manifest = Manifest(
         format="mien-portrait",

@@ -97,14 +97,21 @@ def findings(
     if bool((oval < 1).any() or (oval[:, 0] > width - 1).any() or (oval[:, 1] > height - 1).any()):
         found.append(Finding("the face is cut off at the picture's edge: use one that shows all of it", stops=True))
     if curves is not None:
-        if max(eye_opening(curves, eye) for eye in (0, 1)) < EYES_SHUT:
-            found.append(Finding("the eyes are shut, and stay so: use a picture in which they are open", stops=True))
-        gap = mouth_gap(curves)
-        if gap > MOUTH_OPEN:
-            found.append(
-                Finding(
-                    "the mouth is open: it is shut by moving the lips; a picture with shut lips looks better",
-                    stops=False,
-                )
+        found += findings_of_lids(curves)
+    return found
+
+
+def findings_of_lids(curves: Curves) -> list[Finding]:
+    """What lips and lids say, in any px."""
+    found = []
+    if max(eye_opening(curves, eye) for eye in (0, 1)) < EYES_SHUT:
+        found.append(Finding("the eyes are shut, and stay so: use a picture in which they are open", stops=True))
+    gap = mouth_gap(curves)
+    if gap > MOUTH_OPEN:
+        found.append(
+            Finding(
+                "the mouth is open: it is shut by moving the lips; a picture with shut lips looks better",
+                stops=False,
             )
+        )
     return found

@@ -1,12 +1,16 @@
 """Weights in: files or a seed. Out: state dicts by diffusers' names, read strictly, every key accounted for.
 
-Files are safetensors, or PyTorch's own read with ``weights_only=True``; nothing here unpickles objects. Where real
+Files are safetensors, or PyTorch's own read with ``weights_only=True``; nothing here unpickles objects. PyTorch files
+are converted once: the safetensors beside them, which says what it was made of, is read from then on. Where real
 weights are absent, random ones of the same shapes serve for measuring and for tests of equivalence.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +19,19 @@ import torch
 from torch import Tensor
 
 from avatar.frames import MienError
+from avatar.musetalk.config import MuseTalkConfig
+
+log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
+
+UNET = ("musetalkV15/unet.safetensors", "musetalkV15/unet.pth")
+VAE = ("sd-vae/diffusion_pytorch_model.safetensors", "sd-vae/diffusion_pytorch_model.bin")
+WHISPER = ("whisper/model.safetensors", "whisper/pytorch_model.bin")
+TINY_DECODER = ("taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.bin")
+"""Each model's file below the weights' folder: the first, or else the second."""
+SOURCE = "mien-converted-from"
+"""Metadata of a safetensors file that was converted here: its source's name, length and time."""
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
@@ -77,7 +92,7 @@ def read_state(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         WeightsError: missing, truncated, or holding anything but tensors by name.
     """
     if not path.is_file():
-        raise WeightsError(f"no weights at {path}: download them first")
+        raise WeightsError(f"no weights at {path}: fetch them with `mien download musetalk` (MIEN_WEIGHTS_DIR)")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -117,23 +132,101 @@ def tiny_decoder_state(state: State) -> dict[str, Tensor]:
     return own or dict(state)
 
 
-def load_weights(folder: Path, *, tiny: bool = False, device: str = "cpu") -> ModelWeights:
-    """The weights as MuseTalk's download leaves them, below ``folder``.
+def missing_weights(folder: Path, *, tiny: bool = False) -> list[str]:
+    """Which files of `load_weights` are not there, by their names below ``folder``; none: they can be loaded."""
+    wanted = (UNET, VAE, WHISPER, *((TINY_DECODER,) if tiny else ()))
+    return [names[-1] for names in wanted if not any((folder / name).is_file() for name in names)]
+
+
+def load_weights(
+    folder: Path, *, tiny: bool = False, device: str = "cpu", config: MuseTalkConfig | None = None
+) -> ModelWeights:
+    """The weights as `mien download musetalk`, or MuseTalk's own download, leaves them below ``folder``.
 
     Files: ``musetalkV15/unet.pth``, ``sd-vae/diffusion_pytorch_model.{safetensors,bin}``,
     ``whisper/{model.safetensors,pytorch_model.bin}`` and, for the tiny tier,
     ``taesd/diffusion_pytorch_model.safetensors``.
+
+    Args:
+        config: names and shapes are compared with it, and the file is named that does not fit; without, whoever builds
+            from the weights finds out (each of them reads strictly).
+
+    Raises:
+        WeightsError: a file is missing, damaged, or of another model.
     """
 
-    def read(*names: str) -> dict[str, Tensor]:
-        return read_state(
-            next((folder / name for name in names if (folder / name).is_file()), folder / names[0]), device
-        )
-
-    small = ("taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.bin")
-    return ModelWeights(
-        unet=read("musetalkV15/unet.safetensors", "musetalkV15/unet.pth"),
-        vae=vae_state(read("sd-vae/diffusion_pytorch_model.safetensors", "sd-vae/diffusion_pytorch_model.bin")),
-        whisper=whisper_state(read("whisper/model.safetensors", "whisper/pytorch_model.bin")),
-        tiny_decoder=tiny_decoder_state(read(*small)) if tiny else None,
+    weights = ModelWeights(
+        unet=_read(folder, UNET, device),
+        vae=load_vae(folder, device),
+        whisper=whisper_state(_read(folder, WHISPER, device)),
+        tiny_decoder=tiny_decoder_state(_read(folder, TINY_DECODER, device)) if tiny else None,
     )
+    if config is not None:
+        from avatar.musetalk.weights_check import check_weights
+
+        check_weights(weights, config, folder)
+    return weights
+
+
+def load_vae(folder: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """The image model alone, which is all that preparing an identity needs.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    return vae_state(_read(folder, VAE, device))
+
+
+def _read(folder: Path, names: tuple[str, str], device: str) -> dict[str, Tensor]:
+    """The safetensors where it is somebody's own or was made of the other as that is now; else the other, which is then
+    converted."""
+    cache, source = folder / names[0], folder / names[1]
+    if not source.is_file():
+        return read_state(cache if cache.is_file() else source, device)
+    made_of = _made_of(source)
+    told = _told_source(cache) if cache.is_file() else ""
+    if told is None:
+        return read_state(cache, device)
+    if told == made_of:
+        try:
+            return read_state(cache, device)
+        except WeightsError:
+            log.warning("%s is damaged: made again of %s", cache, source)
+    state = read_state(source, device)
+    _keep(state, cache, made_of)
+    return state
+
+
+def _made_of(source: Path) -> str:
+    about = source.stat()
+    return f"{source.name} {about.st_size} {about.st_mtime_ns}"
+
+
+def _told_source(cache: Path) -> str | None:
+    """What a safetensors file says it was converted from; None for those that were not, nothing for damaged ones."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(cache, framework="pt") as opened:
+            told: str | None = (opened.metadata() or {}).get(SOURCE)
+            return told
+    except Exception:  # damaged files, in the library's own kinds of errors: reading the whole says what is wrong
+        return ""
+
+
+def _keep(state: Mapping[str, Tensor], cache: Path, made_of: str) -> None:
+    """Write the safetensors whole or not at all; a folder that is not ours to write costs time at each start alone."""
+    from safetensors.torch import save_file
+
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{cache.name}.", dir=cache.parent)
+        os.close(handle)
+        try:
+            # Tensors that share memory cannot be written as they are.
+            save_file({key: value.cpu().clone() for key, value in state.items()}, name, metadata={SOURCE: made_of})
+            Path(name).chmod(0o644)
+            Path(name).replace(cache)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be kept (%s): it is read again from PyTorch's file at each start", cache, error)

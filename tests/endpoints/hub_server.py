@@ -36,7 +36,7 @@ class HubEndpoint:
         app = web.Application()
         app.router.add_get("/api/models/{owner}/{name}", self._info)
         app.router.add_get("/api/models/{owner}/{name}/revision/{revision}", self._info)
-        app.router.add_get("/{owner}/{name}/resolve/{revision}/{file}", self._file)
+        app.router.add_get("/{owner}/{name}/resolve/{revision}/{file:.+}", self._file)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -58,6 +58,8 @@ class HubEndpoint:
         )
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
+        if self.behaviour.status != 200:
+            return web.Response(status=self.behaviour.status)
         file = self._folder / request.match_info["file"]
         if not file.is_file():
             return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})

@@ -57,6 +57,8 @@ def test_every_variable_reaches_its_setting() -> None:
         "MIEN_SIZE_PX": "256",
         "MIEN_PERSONA": "p",
         "MIEN_PORTRAIT": "/portraits/ada",
+        "MIEN_WEIGHTS_DIR": "/weights",
+        "MIEN_HUB_URL": "http://127.0.0.1:9/mirror/",
         "MIEN_HOST": "0.0.0.0",
         "MIEN_PORT": "9000",
         "MIEN_TOKEN": "secret",
