@@ -18,7 +18,7 @@ from agent.job import BACK
 from tests.doubles.page import until
 from tests.livekit.person import LiveKitPerson
 from tests.livekit.server import ROOT, LiveKitServer, environment
-from tests.livekit.worker import START_S, working
+from tests.livekit.worker import START_S, Worker, working
 
 pytestmark = [pytest.mark.livekit, pytest.mark.timeout(240)]
 
@@ -118,9 +118,11 @@ async def test_the_same_worker_started_again_takes_its_room(livekit: LiveKitServ
             await person.leave()
 
 
-async def test_an_avatar_that_says_goodbye_is_not_called_back(livekit: LiveKitServer, tmp_path: Path) -> None:
-    with watching(livekit, tmp_path, "polite") as log, working(livekit, tmp_path, "polite") as worker:
-        person = await talked(livekit, "polite", "polite")
+async def test_an_avatar_that_says_goodbye_is_not_called_back(
+    livekit: LiveKitServer, worker: Worker, tmp_path: Path
+) -> None:
+    with watching(livekit, tmp_path, worker.name) as log:
+        person = await talked(livekit, "polite", worker.name)
         await person.tell({"type": "leave"})
         await until(lambda: not person.room.remote_participants, "it has left", PATIENCE_S)
         await asyncio.sleep(5)
