@@ -212,7 +212,7 @@ def main() -> int:
         report.numbers(f"{key}: first lip picture, 12 talkers", first, "ms", stated_n=1000)
         p95 = statistics.quantiles(first, n=20)[-1]
         report.bound(f"{key}: first lip picture p95, 12 talkers", p95, 120, "ms", n=len(first), stated_n=1000)
-    length_s = 120.0 if options.quick else 600.0
+    length_s = 120.0 if options.quick else 300.0
     curve = []
     for count in (20, 30, 40, 50, 60):
         for admitted in (True, False):
@@ -232,9 +232,9 @@ def main() -> int:
             1.5,
             "",
         )
-    users, fleet_s = (200, 90.0) if options.quick else (1500, 180.0)
+    users, fleet_s = (200, 90.0) if options.quick else (1500, 120.0)
     fleets = [
-        fleet(devices[main_key], users, gpus, fleet_s) for gpus in ((5, 7) if options.quick else (30, 36, 42, 50, 58))
+        fleet(devices[main_key], users, gpus, fleet_s) for gpus in ((5, 7) if options.quick else (36, 42, 48, 54))
     ]
     report.samples("fleet", fleets)
     if not options.speeds:
