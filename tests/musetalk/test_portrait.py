@@ -66,7 +66,7 @@ def face(side: int = 512, x_px: float = 0.0, y_px: float = 0.0) -> tuple[npt.NDA
     shift = np.array([[1, 0, x_px], [0, 1, y_px]], np.float32)
     moved = cv2.warpAffine(image, shift, (side, side), borderMode=cv2.BORDER_REPLICATE)
     points[:, :2] += np.array([x_px, y_px], np.float32)
-    return np.asarray(moved, np.uint8), FaceMesh(points, mesh.irises + np.float32([x_px, y_px]), 1.0)
+    return np.asarray(moved, np.uint8), FaceMesh(points, mesh.irises + np.array([x_px, y_px], np.float32), 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +109,14 @@ def test_landmarks_stand_where_ibug_has_them() -> None:
 
 @pytest.mark.parametrize("shift", [(0, 0), (7.9, -3.2), (-20.5, 11.1)])
 def test_the_box_is_musetalks(shift: tuple[float, float]) -> None:
-    points = landmarks_68(face()[1]) + np.float32(shift)
+    points = landmarks_68(face()[1]) + np.array(shift, np.float32)
     whole = points.astype(np.int32)
     lowest, bridge = whole[:, 1].max(), whole[29][1]
     top = max(0, bridge - (lowest - bridge))
     assert face_box(points, 512, 512) == (whole[:, 0].min(), top, whole[:, 0].max(), lowest + 10)
     # At the picture's edges it ends there; a face that leaves the picture at the left has none.
     assert face_box(points, 300, 340) == (whole[:, 0].min(), top, 300, min(340, lowest + 10))
-    assert face_box(points - np.float32([200, 0]), 512, 512) is None
+    assert face_box(points - np.array([200, 0], np.float32), 512, 512) is None
 
 
 def test_the_mask_is_jaw_and_mouth_and_lies_below_the_middle() -> None:
