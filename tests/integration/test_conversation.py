@@ -18,6 +18,7 @@ from agent.models import Local, choose_models
 from agent.persona import load_persona
 from agent.settings import load_settings
 from avatar.frames import SPEECH_RATE_HZ, Pcm
+from avatar.renderer import Expression
 from rooms.memory import MemoryRoom
 from tests.doubles.page import until
 from tests.doubles.renderers import ScriptedRenderer, read_shot
@@ -62,6 +63,7 @@ class Talk:
     endpoint: OpenAIEndpoint
     local: Local
     conversation: Conversation
+    renderer: ScriptedRenderer
 
     async def speech(self, text: str) -> Pcm:
         return (await speak(self.local.espeak, text, rate_hz=SPEECH_RATE_HZ)).pcm
@@ -89,10 +91,11 @@ async def talking(**settings: str) -> AsyncIterator[Talk]:
         environment = {"OPENAI_BASE_URL": endpoint.base_url, "STT_PROVIDER": "openai", "MIEN_TURN_DETECTION": "vad"}
         chosen = load_settings(environment | settings)
         persona = load_persona("mien").model_copy(update={"greeting": ""})
+        renderer = ScriptedRenderer()
         conversation = Conversation(
             persona=persona,
             models=choose_models(chosen, persona, local=local),
-            renderer=ScriptedRenderer(),
+            renderer=renderer,
             turn=chosen.turn,
             metrics=Metrics(),
             face={"part": "renderer", "name": "scripted", "why": "test", "online": False},
@@ -103,7 +106,7 @@ async def talking(**settings: str) -> AsyncIterator[Talk]:
         person = Person(room)
         microphone = asyncio.create_task(person.talk())
         room.join()
-        talk = Talk(room, person, endpoint, local, conversation)
+        talk = Talk(room, person, endpoint, local, conversation, renderer)
         try:
             await until(lambda: talk.state() == "listening", "it listens")
             yield talk
@@ -136,6 +139,19 @@ async def test_a_spoken_question_is_answered_aloud_with_its_waterfall() -> None:
         assert asked[-1].body["messages"][-1] == {"role": "user", "content": "what is the capital of France"}
         lips = [read_shot(frame.picture) for frame in talk.room.sink.frames if np.abs(frame.sound).max() > 300]
         assert all(shot.segment is not None for shot in lips[2:]), "every sound of speech has its picture"
+
+
+async def test_after_a_joke_it_is_amused() -> None:
+    async with talking() as talk:
+        talk.endpoint.replies = ["My dog reads minds, but only the short ones. Haha!"]
+        talk.conversation.on_message({"type": "chat", "id": "u1", "text": "Tell me a joke"})
+
+        def worn() -> list[Expression]:
+            return [expression for expression, _ in talk.renderer.expressions]
+
+        await until(lambda: Expression.AMUSED in worn(), "it is amused")
+        assert Expression.SPEAKING in worn()[: worn().index(Expression.AMUSED)]
+        await until(lambda: worn()[-1] is Expression.LISTENING, "it listens again")
 
 
 async def test_on_this_machine_speech_is_understood_through_one_voice_detection() -> None:
