@@ -38,12 +38,13 @@ SAMPA: Mapping[str, str] = {
 _HEAD = """(voice_{voice})
 (define (mien_say text stretch pitch wave)
  (let ((utt (eval (list 'Utterance 'Text text))))
-  (Parameter.set 'Duration_Stretch stretch)
+  (Parameter.set 'Duration_Stretch (if stretch stretch mien_own_stretch))
   (set! mien_pitch pitch)
   (utt.synth utt)
   (utt.save.wave utt wave 'riff)
   (mapcar (lambda (s) (format t "%s:%f " (item.name s) (item.feat s 'end))) (utt.relation.items utt 'Segment))
   (format t "\\n")))
+(set! mien_own_stretch (Parameter.get 'Duration_Stretch))
 (set! mien_pitch 1.0)
 (define (mien_move utt)
  (if (member 'Target (utt.relationnames utt))
@@ -56,10 +57,15 @@ _HEAD = """(voice_{voice})
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A text to say, how much longer than usual its sounds are and how much higher than its own the voice is."""
+    """A text to say.
+
+    Args:
+        stretch: of all durations, where 1 is festival's usual; None is the voice's own.
+        pitch: how much higher than its own the voice is.
+    """
 
     text: str
-    stretch: float = 1.0
+    stretch: float | None = None
     pitch: float = 1.0
 
 
@@ -79,7 +85,7 @@ def festival(lines: Sequence[Line], voice: str, language: str) -> list[Spoken]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "say.scm"
         say = [
-            f'(mien_say "{line.text}" {line.stretch:.3f} {line.pitch:.3f} "{folder}/{k}.wav")\n'
+            f'(mien_say "{line.text}" {_number(line.stretch)} {line.pitch:.3f} "{folder}/{k}.wav")\n'
             for k, line in enumerate(lines)
         ]
         script.write_text(_HEAD.format(voice=voice) + "".join(say), encoding=ENCODINGS[language])
@@ -92,6 +98,10 @@ def festival(lines: Sequence[Line], voice: str, language: str) -> list[Spoken]:
             raise SpeakerError(f"festival could not speak as {voice}: {reason} (Debian: {PACKAGES})")
         ipa_of = from_arpabet if language == "en" else from_sampa
         return [Spoken(*read_wave(Path(folder) / f"{k}.wav"), _phones(line, ipa_of)) for k, line in enumerate(said)]
+
+
+def _number(value: float | None) -> str:
+    return "nil" if value is None else f"{value:.3f}"
 
 
 def _phones(line: str, ipa_of: Callable[[str], str]) -> list[Phone]:
