@@ -22,6 +22,7 @@ from livekit.agents.voice import (
     UserStateChangedEvent,
 )
 
+from agent.amusement import Amusement
 from agent.metrics import Metrics
 from agent.models import Models
 from agent.output import AHEAD_S, PlayoutOutput
@@ -33,7 +34,7 @@ from agent.watch_history import Away, Said, context, said
 from agent.watched import WatchedRenderer
 from avatar.frames import MienError, Sink
 from avatar.playout import Finished, Playout, Started, TickReport
-from avatar.renderer import Expression, Renderer
+from avatar.renderer import Renderer
 from rooms.room import Message, Room
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,6 @@ BACK = (
     "You were cut off from this conversation and are back now. In one short sentence and your own words, in the "
     "language spoken so far, say that you were away for a moment; if a question was left open, answer it."
 )
-_EXPRESSIONS = {
-    "initializing": Expression.IDLE,
-    "idle": Expression.IDLE,
-    "listening": Expression.LISTENING,
-    "thinking": Expression.THINKING,
-    "speaking": Expression.SPEAKING,
-}
 
 
 class Conversation:
@@ -89,6 +83,7 @@ class Conversation:
         self._playout = Playout(self._renderer, listener=self)
         self._output.bind(self._playout)
         self._playout.on_tick = self._ticked
+        self._amusement = Amusement(self._playout.express)
         self._turns = TurnClock(self._turn_measured)
         self._session = _make_session(models, turn)
         self._left = asyncio.Event()
@@ -138,6 +133,7 @@ class Conversation:
     async def _close(self, clock: asyncio.Task[None]) -> None:
         for task in self._tasks:
             task.cancel()
+        self._amusement.close()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._session.aclose()
@@ -259,7 +255,7 @@ class Conversation:
 
     def _agent_state_changed(self, event: AgentStateChangedEvent) -> None:
         self._send({"type": "state", "state": event.new_state})
-        self._playout.express(_EXPRESSIONS[event.new_state])
+        self._amusement.state(event.new_state)
         self._hold_microphone()
 
     def _user_state_changed(self, event: UserStateChangedEvent) -> None:
@@ -273,6 +269,8 @@ class Conversation:
         item = event.item
         if not isinstance(item, llm.ChatMessage):
             return
+        if not item.interrupted:
+            self._amusement.said(item.text_content or "")
         stopped_at = item.metrics.get("stopped_speaking_at")
         if item.role == "user" and stopped_at is not None:
             self._turns.begin(_now() - (time.time() - stopped_at))

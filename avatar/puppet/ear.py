@@ -29,10 +29,14 @@ SILENCE = np.float32(-2.0)
 OPENING, WIDTH, ROUNDING, CLOSURE, TEETH, TONGUE, SPEECH, EFFORT = range(8)
 _CLASSES = [CLOSURE, TEETH, SPEECH]
 
-SHUT_FROM, SHUT_BY = 0.4, 0.9
-"""Lips meet as the network grows sure of it. Lower, and they meet where they should not; higher, too seldom."""
-BOLDNESS = 1.25
-"""A network that is not sure opens the mouth less than speakers do."""
+MEET_FROM, MEET_BY = 0.23, 0.15
+"""Lips meet where the opening dips from one to the other, if the class of closures does not speak against it:"""
+DOUBT_FROM, DOUBT_BY = 0.1, 0.3
+"""That class alone would shut the mouth for too long: it is as wide as doubts about the time are."""
+NO_BITE, BITE = 0.45, 0.3
+"""The lower lip rises to the teeth as the opening comes down from one to the other."""
+BOLDNESS = 1.15
+"""A network that is not sure opens the mouth less than speakers do: so much bolder, it opens it as widely as they."""
 SILENT = 8
 """Samples no larger than this are silence that nobody hears (-72 dBFS)."""
 RESTING_BLOCKS = LATE_BLOCKS + 2
@@ -43,10 +47,8 @@ BITE_GAP, MOST_FOR_BITE = 0.08, 0.25
 """The gap through which teeth are seen at /f v/, in openings; and by how much more a jaw may drop for a lip at them."""
 STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.48, 0.5, 0.5, 0.1
 """The most that a parameter moves from one picture to the next, so that nothing pops: 2% of the picture's height."""
-STEP_PARTING = 0.7
-"""And lips that were pressed together: they spring apart."""
 
-eased = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT, STEP_PARTING).towards
+eased = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT).towards
 
 _FILTERS = mel_filters()
 
@@ -120,12 +122,12 @@ def posed(told: Floats) -> Mouth:
     """What the network tells, as the puppet's mouth does it."""
     opening, width, rounding, closure, teeth, tongue, speech, effort = (float(value) for value in told)
     present = share(speech, 0.1, 0.5)
-    # Lips that are almost together are together: by the class that says so, or by the dip of the opening itself.
-    dip = share(-opening, -0.14, -0.08) * share(closure, 0.04, 0.12)
-    shut = max(share(closure, SHUT_FROM, SHUT_BY), dip) * share(-teeth, -0.7, -0.4)
+    dip = share(-opening, -MEET_FROM, -MEET_BY)
+    shut = dip * share(closure, DOUBT_FROM, DOUBT_BY) * share(-teeth, -0.7, -0.4)
+    near_teeth = share(-opening, -NO_BITE, -BITE)
     opening = BOLDNESS * present * max(0.0, opening - LEAST_OPENING)
     ring = present * min(1.0, max(0.0, rounding))
-    bite = present * share(teeth, 0.2, 0.6) * (1.0 - shut)
+    bite = present * near_teeth * share(teeth, 0.2, 0.6) * (1.0 - shut)
     # The jaw that parts the lips so far, given what a ring and a lip at the teeth take away (lips.py, `outline`).
     jaw = max(0.0, opening - BITE_GAP * bite) / (1.0 - 0.75 * bite) / (1.0 - 0.28 * ring)
     return Mouth(

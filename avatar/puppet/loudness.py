@@ -49,7 +49,7 @@ VOICED = 0.45
 """Peak of the normalised autocorrelation from which a hop counts as voiced."""
 STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT = 0.3, 0.4, 0.5, 0.1
 """See `Steps`; pressed lips part no faster than others."""
-_STEPS = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT, parting=STEP_JAW)
+_STEPS = Steps(STEP_JAW, STEP_SPREAD, STEP_LIPS, STEP_EFFORT)
 
 _SMOOTH = np.hanning(9)[1:-1].astype(np.float32)
 _SMOOTH /= _SMOOTH.sum()

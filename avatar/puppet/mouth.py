@@ -85,14 +85,12 @@ class Steps:
 
     Args:
         lips: of rounding and lip_teeth, and of the tongue.
-        parting: of a jaw behind lips that were pressed together.
     """
 
     jaw: float
     spread: float
     lips: float
     effort: float
-    parting: float
 
     def towards(self, last: Mouth, goal: Mouth) -> Mouth:
         """``goal``, or as near to it as one picture may move. Lips may meet at once and part no faster than a jaw
@@ -101,9 +99,8 @@ class Steps:
         def step(old: float, new: float, most: float) -> float:
             return min(old + most, max(old - most, new))
 
-        most = self.jaw + (self.parting - self.jaw) * last.closure
-        jaw = step(last.jaw, goal.jaw, most)
-        parted = last.jaw * (1.0 - last.closure) + most
+        jaw = step(last.jaw, goal.jaw, self.jaw)
+        parted = last.jaw * (1.0 - last.closure) + self.jaw
         if jaw * (1.0 - goal.closure) > parted:
             jaw = parted / (1.0 - goal.closure)
         return Mouth(

@@ -19,6 +19,7 @@ from agent.persona import load_persona
 from agent.settings import load_settings
 from agent.watch_history import Away
 from avatar.frames import SPEECH_RATE_HZ, Pcm
+from avatar.renderer import Expression
 from rooms.memory import MemoryRoom
 from tests.doubles.page import until
 from tests.doubles.renderers import ScriptedRenderer, read_shot
@@ -63,6 +64,7 @@ class Talk:
     endpoint: OpenAIEndpoint
     local: Local
     conversation: Conversation
+    renderer: ScriptedRenderer
 
     async def speech(self, text: str) -> Pcm:
         return (await speak(self.local.espeak, text, rate_hz=SPEECH_RATE_HZ)).pcm
@@ -90,10 +92,11 @@ async def talking(away: Away | None = None, **settings: str) -> AsyncIterator[Ta
         environment = {"OPENAI_BASE_URL": endpoint.base_url, "STT_PROVIDER": "openai", "MIEN_TURN_DETECTION": "vad"}
         chosen = load_settings(environment | settings)
         persona = load_persona("mien").model_copy(update={"greeting": ""})
+        renderer = ScriptedRenderer()
         conversation = Conversation(
             persona=persona,
             models=choose_models(chosen, persona, local=local),
-            renderer=ScriptedRenderer(),
+            renderer=renderer,
             turn=chosen.turn,
             metrics=Metrics(),
             face={"part": "renderer", "name": "scripted", "why": "test", "online": False},
@@ -105,7 +108,7 @@ async def talking(away: Away | None = None, **settings: str) -> AsyncIterator[Ta
         person = Person(room)
         microphone = asyncio.create_task(person.talk())
         room.join()
-        talk = Talk(room, person, endpoint, local, conversation)
+        talk = Talk(room, person, endpoint, local, conversation, renderer)
         try:
             await until(lambda: talk.state() == "listening", "it listens")
             yield talk
@@ -152,6 +155,19 @@ async def test_who_was_away_says_so_in_its_model_s_words_and_knows_what_was_said
         assert talk.conversation.said[:2] == list(said)
         talk.conversation.on_page()
         assert talk.of_type("hello")[-1]["history"][:2] == list(said)
+
+
+async def test_after_a_joke_it_is_amused() -> None:
+    async with talking() as talk:
+        talk.endpoint.replies = ["My dog reads minds, but only the short ones. Haha!"]
+        talk.conversation.on_message({"type": "chat", "id": "u1", "text": "Tell me a joke"})
+
+        def worn() -> list[Expression]:
+            return [expression for expression, _ in talk.renderer.expressions]
+
+        await until(lambda: Expression.AMUSED in worn(), "it is amused")
+        assert Expression.SPEAKING in worn()[: worn().index(Expression.AMUSED)]
+        await until(lambda: worn()[-1] is Expression.LISTENING, "it listens again")
 
 
 async def test_on_this_machine_speech_is_understood_through_one_voice_detection() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from agent.lips.phones import Phone
+from agent.lips.phones import Phone, PhoneError
 from avatar.frames import SPEECH_RATE_HZ, TICK_SPEECH_SAMPLES
 from avatar.puppet import ear
 from avatar.puppet.weights import load_weights
-from benchmarks.lips_corpus import CZECH, ENGLISH, ESPEAK, FINNISH, ITALIAN
+from benchmarks.lips_corpus import CZECH, ENGLISH, ESPEAK, FINNISH
+from benchmarks.lips_corpus import FESTIVAL as MEASURED_FESTIVAL
 from tests.conformance.conftest import babble
 from training.mouth import augment, texts
 from training.mouth.data import (
+    FESTIVAL,
     FLITE,
     HELD_OUT_VARIANTS,
     OUTPUTS,
@@ -26,19 +29,20 @@ from training.mouth.data import (
     wanted,
 )
 from training.mouth.export import export
+from training.mouth.festival import Line, festival, from_sampa
 from training.mouth.fit import CROP, Examples, loss_of
 from training.mouth.network import BEHIND, LOOKAHEAD_MS, Network
 from training.mouth.speakers import SpeakerError, Spoken, end_times
 
 pytestmark = pytest.mark.unit
 
-AMOUNTS = Amounts(english=40, foreign=40, flite_each=10, no_speech=5)
+AMOUNTS = Amounts(english=40, foreign=40, flite_each=10, festival_each=3, no_speech=5)
 
 
 def test_the_same_seed_gives_the_same_jobs_and_another_others() -> None:
     assert jobs(1, AMOUNTS) == jobs(1, AMOUNTS)
     assert jobs(1, AMOUNTS) != jobs(2, AMOUNTS)
-    assert len(jobs(1, AMOUNTS)) == 40 + 40 + 20 + 5
+    assert len(jobs(1, AMOUNTS)) == 40 + 40 + 20 + 3 * len(FESTIVAL) + 5
 
 
 def test_nobody_is_trained_on_who_is_measured_with() -> None:
@@ -48,9 +52,10 @@ def test_nobody_is_trained_on_who_is_measured_with() -> None:
     assert {voice.partition("+")[2] for voice, _, _ in ESPEAK} == HELD_OUT_VARIANTS
     assert {voice for voice in voices if voice.startswith("flite")} == {f"flite:{voice}" for voice in FLITE}
     assert not {"awb", "rms"} & set(FLITE)
-    assert not {"fi", "cs"} & set(texts.OTHER_LANGUAGES)
+    assert not {voice for _, voice, _, _ in MEASURED_FESTIVAL} & set(FESTIVAL)
+    assert set(FESTIVAL.values()) == set(texts.FESTIVAL_LANGUAGES)
     said = {job.text for job in everything}
-    assert not said & {*ENGLISH, *ITALIAN, *CZECH, *FINNISH}
+    assert not said & {*ENGLISH, *CZECH, *FINNISH}
 
 
 def test_targets_stand_where_the_phones_are() -> None:
@@ -89,6 +94,26 @@ def test_resampling_keeps_a_tone() -> None:
     spectrum = np.abs(np.fft.rfft(out[:16_000] * np.hanning(len(out[:16_000]))))
     assert abs(int(spectrum.argmax()) - 440) <= 1
     assert float(np.abs(out[4000:12000]).max()) == pytest.approx(1000, rel=0.02)
+
+
+def test_festivals_phones_are_ipa_in_each_of_its_languages() -> None:
+    assert [from_sampa(name) for name in ("#", "E1", "tS", "r~*", "@:", "7", "ax", "a")] == [
+        "", "ɛ", "tʃ", "ʃ", "æ", "ø", "ə", "a",
+    ]  # fmt: skip
+    with pytest.raises(PhoneError, match="no phone"):
+        from_sampa("%")
+
+
+@pytest.mark.media
+@pytest.mark.skipif(shutil.which("festival") is None, reason="festival is not installed")
+def test_festival_speaks_as_long_and_as_high_as_told() -> None:
+    """In one run: its phones end with its sound, and stretched lines are longer."""
+    plain, slow = festival([Line("papa ma"), Line("papa ma", stretch=1.4, pitch=1.3)], "kal_diphone", "en")
+    assert [phone.ipa for phone in plain.phones if phone.ipa][:4] == ["p", "ɑ", "p", "ə"]
+    assert slow.duration_ms > 1.15 * plain.duration_ms
+    assert abs(plain.phones[-1].end_ms - plain.duration_ms) < 60
+    with pytest.raises(SpeakerError, match="festvox"):
+        festival([Line("papa")], "nobody_diphone", "en")
 
 
 def test_flites_times_are_ends() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from avatar.frames import MienError
 from training.mouth.data import Amounts, make
 
-STEPS = 1600
+STEPS = 2400
 DATA_SEED = 1
 
 

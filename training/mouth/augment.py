@@ -78,11 +78,11 @@ def no_speech(random: np.random.Generator) -> Wave:
 def music(count: int, random: np.random.Generator) -> Wave:
     """Chords, a melody and drums, from numbers."""
     out = np.zeros(count)
-    beat = int(SPEECH_RATE_HZ * random.uniform(0.2, 0.6))
+    beat = int(SPEECH_RATE_HZ * 10 ** random.uniform(-0.7, 0.2))
     scale = random.choice([0, 2, 3, 5, 7, 9, 10, 12], 5, replace=False)
     root_hz = random.uniform(80, 330)
     slope = random.uniform(0.6, 2.0)
-    decay_s = random.uniform(0.1, 2.0)
+    decay_s = 10 ** random.uniform(-1.0, 0.8)
     attack = int(random.uniform(20, 1200))
     wobble = random.uniform(0, 0.01) * (random.random() < 0.4)
     for start in range(0, count, beat):
@@ -107,8 +107,8 @@ def music(count: int, random: np.random.Generator) -> Wave:
 def _equaliser(hz: npt.NDArray[np.floating], random: np.random.Generator) -> Wave:
     """A smooth random response of some dB, with a tilt."""
     octave = np.log2(np.maximum(hz, 40.0) / 40.0)
-    points = random.normal(0.0, 4.0, 9)
-    tilt = random.normal(0.0, 1.5)
+    points = random.normal(0.0, 3.0, 9)
+    tilt = random.normal(0.0, 1.2)
     gain_db = np.interp(octave, np.arange(9), points) + tilt * (octave - 4.5)
     return np.asarray(10 ** (np.clip(gain_db, -24, 18) / 20))
 

@@ -23,7 +23,7 @@ PEAK_RATE = 3e-3
 WARM_UP = 100
 MASKS = 2
 """Bands of frequencies that are hidden from the network in each example."""
-WEIGHTS = {"opening": 4.0, "width": 2.0, "rounding": 4.0, "tongue": 1.0, "effort": 0.7}
+WEIGHTS = {"opening": 4.0, "width": 3.0, "rounding": 6.0, "tongue": 1.0, "effort": 0.7}
 CLASSES = {"closure": 0.5, "teeth": 0.4, "speech": 0.2}
 POSITIVE = {"closure": 2.0, "teeth": 2.0, "speech": 1.0}
 VELOCITY = 4.0
