@@ -93,9 +93,9 @@ class Faces:
         self._settings = settings
         self._own = choose_face(settings.avatar, load_persona(settings.avatar.persona))
 
-    def still(self) -> None:
-        """Paint the worker's own, so that the first room does not wait."""
-        self._own.still()
+    def warm(self) -> None:
+        """Ready the worker's own, so that the first room does not wait."""
+        self._own.warm()
 
     @property
     def name(self) -> str:

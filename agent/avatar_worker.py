@@ -58,7 +58,7 @@ class AvatarWorker:
         )
 
     def prewarm(self) -> None:
-        self._faces.still()
+        self._faces.warm()
         gc.freeze()  # what is loaded by now stays: the collector need not walk through it while ticks wait
 
     def end_all(self) -> None:

@@ -379,7 +379,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     musetalk = None
     if arguments.use == "musetalk" or not is_picture(source):
         settings = load_settings(os.environ, env_file=Path(".env"), overrides={"MIEN_SIZE_PX": arguments.size})
-        musetalk = ForMuseTalk(settings.avatar.size_px, partial(open_encoder, settings.weights.folder), bar)
+        musetalk = ForMuseTalk(settings.avatar.size_px, partial(open_encoder, settings.avatar.weights), bar)
     asking = Asking(_tell, _ask if sys.stdin.isatty() else None)
     made_with = f"mien {_version()}"
     prepare(
@@ -404,7 +404,7 @@ def _dub(arguments: argparse.Namespace) -> int:
     from agent.settings import load_settings
 
     settings = load_settings(os.environ, env_file=Path(".env"))
-    opening = partial(open_models, settings.weights.folder, device=arguments.device, decoder=arguments.decoder)
+    opening = partial(open_models, settings.avatar.weights, device=arguments.device, decoder=arguments.decoder)
     dub(
         arguments.video,
         arguments.speech,
@@ -426,15 +426,15 @@ def _download(arguments: argparse.Namespace) -> int:
     from agent.progress import Bar
     from agent.settings import load_settings
 
-    settings = load_settings(os.environ, env_file=Path(".env")).weights
-    download = Download(MUSETALK, settings.folder, settings.hub)
+    settings = load_settings(os.environ, env_file=Path(".env"))
+    download = Download(MUSETALK, settings.avatar.weights, settings.download.hub)
     download.accept(_tell, _ask if sys.stdin.isatty() else None, arguments.accept_licenses)
-    bar = Bar(str(settings.folder), download.size, sys.stderr, lambda size: f"{size / 1e9:.2f} GB")
+    bar = Bar(str(settings.avatar.weights), download.size, sys.stderr, lambda size: f"{size / 1e9:.2f} GB")
     try:
         download.fetch(lambda done, total: bar.show(done))
     finally:
         bar.close()
-    print(f"{settings.folder}: all weights are there and are the published ones")
+    print(f"{settings.avatar.weights}: all weights are there and are the published ones")
     return 0
 
 

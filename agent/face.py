@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -20,14 +22,20 @@ from avatar.puppet.renderer import PuppetRenderer
 from avatar.renderer import Renderer
 from avatar.static import StaticRenderer, still_from_puppet
 
+if TYPE_CHECKING:
+    from agent.face_musetalk import Engines, Speaks
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """What `choose_face` decided: the backend's name, the reason, and how to make one for a conversation.
 
     Args:
-        backend: `puppet`, `portrait` or `static`.
+        backend: `puppet`, `portrait`, `musetalk` or `static`.
         portrait: the folder of a prepared picture; None: the persona is drawn.
+        engines: gives MuseTalk's engine; None: the process's one, on the GPU.
     """
 
     backend: str
@@ -35,14 +43,42 @@ class Face:
     settings: AvatarSettings
     persona: Persona
     portrait: Path | None = None
+    engines: Engines | None = None
 
-    def make(self, seed: int = 0) -> Renderer:
-        """A renderer of its own for one conversation; blocks while its static layers are drawn."""
+    def make(self, seed: int = 0, *, patient: bool = False) -> Renderer:
+        """A renderer of its own for one conversation; blocks while its static layers are drawn.
+
+        Args:
+            patient: for a file: no picture has to be there in time.
+
+        Raises:
+            Refused: the GPU has no room for another conversation.
+        """
         if self.backend == "static":
             return StaticRenderer(self.still())
+        if self.backend == "musetalk" and (engine := self._engine()) is not None:
+            return engine.renderer(patient=patient)
         if self.portrait is not None:
             return PhotoRenderer(_readied(self.portrait, self.settings.size_px), seed=seed)
         return PuppetRenderer(self.persona.look, size_px=self.settings.size_px, seed=seed)
+
+    def warm(self) -> None:
+        """Load what all conversations share; blocks, for minutes where a GPU's code is compiled for the first time."""
+        self.still()
+        if self.backend == "musetalk":
+            self._engine()
+
+    def _engine(self) -> Speaks | None:
+        """MuseTalk, ready to speak for the portrait; None where it could not be begun: the portrait is drawn then."""
+        from agent.face_musetalk import Speaks  # on demand: it may import torch
+        from avatar.musetalk.live import Unavailable, shared_engine
+
+        assert self.portrait is not None, "MuseTalk's face is a portrait"
+        try:
+            return Speaks.begun(self.portrait, self.settings.weights, self.engines or shared_engine)
+        except Unavailable as error:
+            logger.error("%s; the portrait is drawn instead", error)
+            return None
 
     def still(self) -> Picture:
         """The face at rest. The first call paints, which takes seconds; what it painted is shared by all renderers."""
@@ -71,7 +107,10 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
         read_manifest(portrait)
     match settings.backend:
         case "musetalk":
-            why = f"not musetalk, as AVATAR_BACKEND asks: {_not_musetalk()}"
+            reason = _not_musetalk(portrait, settings.weights)
+            if reason is None:
+                return Face("musetalk", "AVATAR_BACKEND asks for it", settings, persona, portrait)
+            why = f"not musetalk, as AVATAR_BACKEND asks: {reason}"
             return Face("puppet" if portrait is None else "portrait", why, settings, persona, portrait)
         case "auto" | "puppet" if portrait is not None:
             return Face("portrait", whose, settings, persona, portrait)
@@ -81,11 +120,11 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
             return Face(settings.backend, "AVATAR_BACKEND asks for it", settings, persona, portrait)
 
 
-def _not_musetalk() -> str:
+def _not_musetalk(portrait: Path | None, weights: Path) -> str | None:
     """Why a conversation has no lips of MuseTalk's."""
-    from avatar.musetalk.live import unavailable  # on demand: it may import torch
+    from agent.face_musetalk import missing  # on demand: it may import torch
 
-    return unavailable() or "its portraits cannot be loaded in this version yet"
+    return missing(portrait, weights)
 
 
 def paint_ahead(face: Face) -> Future[Picture]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 from agent.conversation import Conversation
 from agent.metrics import Metrics
+from avatar.renderer import Refused
 from rooms.embedded import EmbeddedRoom, RoomClosed
 from rooms.http import Refusal
 from rooms.peer import PeerError
@@ -93,7 +95,12 @@ class Lobby:
     async def _welcome(self, sdp: str, request: Mapping[str, Any]) -> dict[str, Any]:
         session, secret = secrets.token_urlsafe(9), secrets.token_urlsafe(24)
         browser = request.get("browser")
-        conversation = await self._make(session, browser if isinstance(browser, dict) else {})
+        try:
+            conversation = await self._make(session, browser if isinstance(browser, dict) else {})
+        except Refused as refused:
+            self._metrics.refused_total.labels("server_full").inc()
+            wait_s = math.ceil(refused.retry_after_s)
+            raise Refusal(503, "server_full", refused.reason, retry_after_s=wait_s) from None
         room = EmbeddedRoom(conversation, ice_servers=self._ice_servers)
         task = asyncio.create_task(self._hold(session, conversation, room), name=f"conversation {session}")
         try:

@@ -80,18 +80,19 @@ class AvatarSettings(_Section):
     """A shipped persona's name or the path of a persona folder; after a colon one of its looks."""
     portrait: Path | None = None
     """A folder that `mien prepare` made; it takes the place of the persona's own look."""
+    weights: Path = Path.home() / ".cache" / "mien" / "musetalk"
+    """Where MuseTalk's weights are."""
 
-
-class WeightsSettings(_Section):
-    """Where MuseTalk's weights are, and where `mien download` fetches them."""
-
-    folder: Path = Path.home() / ".cache" / "mien" / "musetalk"
-    hub: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")] = "https://huggingface.co"
-
-    @field_validator("folder")
+    @field_validator("weights")
     @classmethod
     def _home(cls, folder: Path) -> Path:
         return folder.expanduser()
+
+
+class DownloadSettings(_Section):
+    """Where `mien download` fetches weights."""
+
+    hub: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")] = "https://huggingface.co"
 
     @field_validator("hub")
     @classmethod
@@ -230,7 +231,7 @@ class Settings(_Section):
     stt: STTSettings = STTSettings()
     turn: TurnSettings = TurnSettings()
     avatar: AvatarSettings = AvatarSettings()
-    weights: WeightsSettings = WeightsSettings()
+    download: DownloadSettings = DownloadSettings()
     server: ServerSettings = ServerSettings()
     livekit: LiveKitSettings = LiveKitSettings()
     stream: StreamSettings = StreamSettings()
@@ -256,8 +257,8 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "MIEN_SIZE_PX": ("avatar", "size_px"),
     "MIEN_PERSONA": ("avatar", "persona"),
     "MIEN_PORTRAIT": ("avatar", "portrait"),
-    "MIEN_WEIGHTS_DIR": ("weights", "folder"),
-    "MIEN_HUB_URL": ("weights", "hub"),
+    "MIEN_WEIGHTS_DIR": ("avatar", "weights"),
+    "MIEN_HUB_URL": ("download", "hub"),
     "MIEN_HOST": ("server", "host"),
     "MIEN_PORT": ("server", "port"),
     "MIEN_TOKEN": ("server", "token"),

@@ -23,6 +23,19 @@ class RendererError(MienError):
     """The renderer could not make a picture; the playout shows the last one and the voice goes on."""
 
 
+class Refused(MienError):
+    """The renderer has no room for another conversation now.
+
+    Args:
+        retry_after_s: when it is worth asking again.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(f"{reason}; try again in {retry_after_s:.0f} s, or on another worker")
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
 class Expression(StrEnum):
     """What the face does around its speech. The values follow LiveKit's agent states; `AMUSED` is none of them."""
 

@@ -15,9 +15,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from avatar.musetalk.admission import Admission, Refused
+from avatar.musetalk.admission import Admission
 from avatar.musetalk.scheduler import Request, Scheduler, Speeds
 from avatar.musetalk.tiers import Tier, Tiers
+from avatar.renderer import Refused
 
 TICK_S = 0.04
 LEAD_TICKS, START_TICKS, GRACE_S = 5, 3, 0.2

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from avatar.frames import FPS, MienError
+from avatar.frames import FPS
+from avatar.renderer import Refused
 
 USABLE_SHARE = 0.9
 """Of the calibrated rate; the rest is for batches that are not full, and for jitter."""
@@ -21,19 +22,6 @@ TALK_SHARE = 0.5
 TALK_KNOWN_S = 60.0
 RETRY_S = 20.0
 RETRY_VRAM_S = 60.0
-
-
-class Refused(MienError):
-    """There is no room for this conversation on the GPU.
-
-    Args:
-        retry_after_s: when it is worth asking again.
-    """
-
-    def __init__(self, reason: str, retry_after_s: float) -> None:
-        super().__init__(f"{reason}; try again in {retry_after_s:.0f} s, or on another worker")
-        self.reason = reason
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from avatar.frames import TICK_MS, MienError, Pcm
-from avatar.musetalk.admission import Admission, Refused
+from avatar.musetalk.admission import Admission
 from avatar.musetalk.guests import Ask, Identity, Outcome
 from avatar.musetalk.jobs import PictureCore
 from avatar.musetalk.mouths import incoherence
@@ -27,6 +27,7 @@ from avatar.musetalk.runner import Check, Runner
 from avatar.musetalk.scheduler import Speeds
 from avatar.musetalk.tiers import Tier
 from avatar.musetalk.windows import block, picture_count
+from avatar.renderer import Refused
 
 logger = logging.getLogger(__name__)
 

@@ -125,6 +125,27 @@ def has_musetalk(folder: Path) -> bool:
     return ABOUT in read_manifest(folder).parts
 
 
+def latents_of(folder: Path) -> str | None:
+    """The config's name that a portrait's latents belong to; None: it has none.
+
+    Raises:
+        PortraitError: it is no portrait, or was not prepared for MuseTalk.
+    """
+    return _about(folder).model
+
+
+def _about(folder: Path) -> _About:
+    manifest = read_manifest(folder)
+    if ABOUT not in manifest.parts:
+        raise PortraitError(f"{folder} was not prepared for MuseTalk: prepare it again with --for musetalk")
+    try:
+        return _About.model_validate_json(part_content(folder, manifest, ABOUT, LARGEST_ABOUT_BYTES))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise PortraitError(f"{folder / manifest.parts[ABOUT]}: {place}: {problem['msg']}") from None
+
+
 def parts_of(frames: PreparedFrames) -> dict[str, tuple[str, bytes]]:
     """The files by their roles, for `save_portrait`."""
     from safetensors.numpy import save
@@ -166,15 +187,8 @@ def load_frames(folder: Path, config: MuseTalkConfig) -> PreparedFrames:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    about = _about(folder)
     manifest = read_manifest(folder)
-    if ABOUT not in manifest.parts:
-        raise PortraitError(f"{folder} was not prepared for MuseTalk: prepare it again with --for musetalk")
-    try:
-        about = _About.model_validate_json(part_content(folder, manifest, ABOUT, LARGEST_ABOUT_BYTES))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise PortraitError(f"{folder / manifest.parts[ABOUT]}: {place}: {problem['msg']}") from None
     try:
         tensors = load(part_content(folder, manifest, TENSORS, LARGEST_TENSORS_BYTES))
     except (SafetensorError, ValueError, KeyError) as error:

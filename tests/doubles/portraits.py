@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -160,8 +161,8 @@ def readied(size_px: int = 256, tilt_deg: float = 0.0, parted: float = 0.0) -> P
     return prepared(*known_face(512, tilt_deg, parted), size_px)
 
 
-def saved(folder: Path, **changes: bool) -> Portrait:
-    """The known face as a portrait on disk."""
+def saved(folder: Path, *, replace: bool = False, more: Mapping[str, tuple[str, bytes]] | None = None) -> Portrait:
+    """The known face as a portrait on disk, with these parts of other renderers."""
     image, mesh, curves = known_face(256)
     save_portrait(
         folder,
@@ -174,6 +175,7 @@ def saved(folder: Path, **changes: bool) -> Portrait:
         curves=curves,
         preview=b"\x89PNG",
         warnings=("a note",),
-        replace=changes.get("replace", False),
+        replace=replace,
+        more=more,
     )
     return load_portrait(folder)

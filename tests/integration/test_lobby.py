@@ -16,6 +16,7 @@ from agent.metrics import Metrics
 from agent.persona import load_persona
 from agent.settings import TurnSettings
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
+from avatar.renderer import Refused
 from rooms.http import Refusal
 from rooms.peer import offer_media_on
 from tests.doubles.models import echo_models
@@ -206,6 +207,18 @@ async def test_a_full_server_says_so_and_has_room_again_when_somebody_leaves() -
         await second.page.aclose()
         second.page = Page()
         await second.join()
+
+
+async def test_a_renderer_without_room_is_a_full_server_that_says_why_and_when() -> None:
+    async def make(session: str, browser: Mapping[str, Any]) -> Conversation:
+        raise Refused("the GPU's memory is 90% full", 59.2)
+
+    async with lobby(make=make) as (hall, _):
+        with pytest.raises(Refusal, match="memory is 90% full") as refused:
+            await hall.offer({"type": "offer", "sdp": "v=0"})
+        assert (refused.value.status, refused.value.code) == (503, "server_full")
+        assert refused.value.retry_after_s == 60
+        assert hall.sessions == 0
 
 
 @pytest.mark.parametrize(

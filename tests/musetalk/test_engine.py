@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from avatar.frames import Planes
-from avatar.musetalk.admission import Refused, Vram
+from avatar.musetalk.admission import Vram
 from avatar.musetalk.avatars import place, planes_of
 from avatar.musetalk.engine import Engine, EngineDown, Session
 from avatar.musetalk.guests import Identity, Outcome, PictureLost
 from avatar.musetalk.jobs import Job, OutOfMemory, PictureCore
+from avatar.renderer import Refused
 from tests.conformance.conftest import babble
 from tests.doubles.engine import CoreDouble, StreamDouble, engine_over, mouth_of, person
 

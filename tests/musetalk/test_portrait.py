@@ -35,8 +35,9 @@ from avatar.musetalk.portrait_latents import LatentEncoder
 from avatar.musetalk.portrait_mask import jaw_mask
 from avatar.musetalk.reference import blank_models
 from avatar.musetalk.weights import ModelWeights, WeightsError
-from avatar.portrait import MANIFEST, Consent, PortraitError, Source, load_portrait, save_portrait
+from avatar.portrait import MANIFEST, PortraitError, load_portrait
 from avatar.portrait_detect import FaceMesh
+from tests.doubles import portraits
 from tests.doubles.portraits import known_face
 
 pytestmark = pytest.mark.media
@@ -197,21 +198,7 @@ def test_the_cycle_runs_forth_and_back_without_showing_an_end_twice() -> None:
 
 
 def saved(folder: Path, frames: PreparedFrames) -> Path:
-    image, mesh, curves = known_face(256)
-    save_portrait(
-        folder,
-        made="2026-01-02T03:04:05Z",
-        made_with="mien test",
-        source=Source(name="drawn.mp4", sha256="0" * 64, width=256, height=256, crop=(0, 0, 256)),
-        consent=Consent(statement="nobody real: drawn for a test", recorded="2026-01-02T03:04:05Z"),
-        picture=image,
-        mesh=mesh,
-        curves=curves,
-        preview=b"\x89PNG",
-        warnings=(),
-        replace=False,
-        more=parts_of(frames),
-    )
+    portraits.saved(folder, more=parts_of(frames))
     return folder
 
 

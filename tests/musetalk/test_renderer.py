@@ -13,7 +13,6 @@ import pytest
 
 from avatar.frames import SAMPLE_RATE_HZ, Frame
 from avatar.ledger import Finished
-from avatar.musetalk.admission import Refused
 from avatar.musetalk.avatars import AvatarError
 from avatar.musetalk.config import TINY
 from avatar.musetalk.demo import synthetic_frames
@@ -24,7 +23,7 @@ from avatar.musetalk.pace import Pace
 from avatar.musetalk.renderer import EASE, MuseTalkRenderer, Person
 from avatar.musetalk.tiers import Tier
 from avatar.playout import Playout, Started
-from avatar.renderer import Shot
+from avatar.renderer import Refused, Shot
 from tests.conformance.conftest import babble
 from tests.doubles.engine import CoreDouble, engine_over, person
 
