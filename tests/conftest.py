@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") is not None:
             item.add_marker(pytest.mark.skip(reason="takes the better part of a minute: make test ARGS=--slow"))
+
+
+def pytest_collection_finish() -> None:
+    """All modules are imported now, torch too: they are taken out of the garbage collector's sight, as servers do.
+
+    Each walk through them would hold everything up for longer than a tick, which tests that stream in real time see.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
