@@ -98,7 +98,10 @@ async def _render(
 ) -> None:
     """The face of the settings, on a renderer of its own, for one video."""
     async with aclosing(speech):
-        renderer = await asyncio.to_thread(choose_face(settings.avatar, persona).make, patient=True)
+        face = choose_face(settings.avatar, persona)
+        if settings.avatar.backend == "musetalk" != face.backend:
+            print(f"The face is the {face.backend}: {face.why}", file=sys.stderr)
+        renderer = await asyncio.to_thread(face.make, patient=True)
         around_s = (LEAD_IN_TICKS + TAIL_OUT_TICKS) * TICK_MS / 1000
         progress = Progress(out, None if speech_s is None else speech_s + around_s, sys.stderr)
         try:

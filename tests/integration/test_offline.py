@@ -158,6 +158,14 @@ async def test_a_text_is_spoken_by_the_real_voice_and_the_real_face(tmp_path: Pa
     assert abs(by_lag.index(max(by_lag)) - 4) <= 1
 
 
+async def test_another_face_than_was_asked_for_is_said_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings({"AVATAR_BACKEND": "musetalk", "MIEN_SIZE_PX": "256", "MIEN_WEIGHTS_DIR": str(tmp_path)})
+    await render_text("Hi.", tmp_path / "x.mp4", settings, version="0")
+    assert "The face is the puppet: not musetalk, as AVATAR_BACKEND asks: " in capsys.readouterr().err
+
+
 async def test_an_empty_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OfflineError, match="the text is empty"):
         await render_text("  \n", tmp_path / "x.mp4", load_settings({}), version="0")
