@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     agent = subparsers.add_parser("agent", parents=[common], help="talk in the rooms of a LiveKit server")
     agent.add_argument("mode", choices=("start", "dev"), help="start: end in peace when told to; dev: at once")
+    agent.add_argument("--rtmp", metavar="URL", help="put a conversation on air there too, as `mien stream` does")
     agent.set_defaults(run=commands.agent, log_level=logging.INFO)
 
     avatar = subparsers.add_parser("avatar", parents=[common], help="be the face of other people's LiveKit agents")

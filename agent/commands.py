@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agent.conversation import Conversation
     from agent.settings import Settings
 
 
@@ -59,12 +60,18 @@ def talk(arguments: argparse.Namespace) -> int:
     from agent.conversation import Conversation
     from agent.talk import run
 
-    kind = Conversation
-    if arguments.rtmp is not None:  # RTMP_URL alone is for `mien stream`: nobody's conversation goes on air unasked
-        from agent.broadcast import Broadcast, streamed
-
-        kind = streamed(Broadcast(settings.stream, persona.name, face.backend))
+    kind = _on_air(settings, persona.name, face.backend) if arguments.rtmp is not None else Conversation
     run(settings, open_browser=not arguments.no_open, still=still, conversation=kind)
+
+
+def _on_air(settings: Settings, persona: str, renderer: str) -> type[Conversation]:
+    """The kind of conversation that is streamed.
+
+    ``RTMP_URL`` alone, without ``--rtmp``, is for `mien stream`: nobody's conversation goes on air unasked.
+    """
+    from agent.broadcast import Broadcast, streamed
+
+    return streamed(Broadcast(settings.stream, persona, renderer))
 
 
 def stream(arguments: argparse.Namespace) -> int:
@@ -87,10 +94,18 @@ def stream(arguments: argparse.Namespace) -> int:
 
 
 def agent(arguments: argparse.Namespace) -> int:
-    settings = _settings(arguments, {})
+    settings = _settings(arguments, {"RTMP_URL": _addresses(arguments.rtmp)})
+    from agent.conversation import Conversation
     from agent.worker import run
 
-    run(settings, dev=arguments.mode == "dev")
+    kind = Conversation
+    if arguments.rtmp is not None:
+        from agent.face import choose_face
+        from agent.persona import load_persona
+
+        persona = load_persona(settings.avatar.persona)
+        kind = _on_air(settings, persona.name, choose_face(settings.avatar, persona).backend)
+    run(settings, dev=arguments.mode == "dev", conversation=kind)
 
 
 def avatar(arguments: argparse.Namespace) -> int:

@@ -21,12 +21,13 @@ from agent.persona import Persona, load_persona
 from agent.settings import Settings, SettingsError
 from agent.stream_face import LateFace, keep_still, kept_still, plain
 from agent.stream_health import health
+from agent.stream_renewal import Renewal
 from agent.stream_speaker import Speaker, import_voices
-from avatar.frames import FPS, MienError
+from avatar.frames import MienError
 from avatar.playout import Playout, TickReport
 from avatar.renderer import Renderer
 from rooms.canvas import Canvas, Stage
-from rooms.canvas_text import pages
+from rooms.canvas_text import Pager
 from rooms.mp4 import Provenance
 from rooms.rtmp import StreamSettings as SinkSettings
 from rooms.rtmp import StreamSink
@@ -44,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 EASE_S = 0.3
 WATCH_S = 1.0
-LOST_TICKS = 3 * FPS
-"""A renderer that gave no picture for this long is replaced."""
-REPLACE_APART_S = 20.0
 
 
 def version() -> str:
@@ -99,6 +97,7 @@ class Stream:
             clip_loop=stream.idle_clip_loop,
             label=stream.label,
         )
+        self._pager = Pager(stream.width, stream.height)
         self.url = ""
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._speaker = Speaker(settings, self._persona)
@@ -107,7 +106,6 @@ class Stream:
         self._metrics: StreamMetrics | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._server: web.AppRunner | None = None
-        self._replaced_at = float("-inf")
 
     async def __aenter__(self) -> Stream:
         # 1. On air: nothing before this loads what can be loaded later.
@@ -133,6 +131,9 @@ class Stream:
                 f"Mien {version()} (AI-generated)",
             ),
             outlets=[recording] if recording is not None else [],
+        )
+        self._renewal = Renewal(
+            self._late, self.playout, lambda: asyncio.to_thread(self._make_renderer), canvas.dissolve
         )
         self.playout.attach(self.sink, primary=True)
         self.playout.on_tick = self._ticked
@@ -181,10 +182,10 @@ class Stream:
 
     async def _prepare(self) -> None:
         """The moving face, then the voices, then the program."""
-        renderer = await asyncio.to_thread(self._make_renderer)
-        self._canvas.dissolve()
-        await self._late.show(renderer).aclose()
-        logger.info("renderer: %s (%s), after %.1f s", self._face.backend, self._face.why, self._running_s())
+        await self._renewal.begin()
+        if self._renewal.problem is None:
+            logger.info("renderer: %s (%s), after %.1f s", self._face.backend, self._face.why, self._running_s())
+        self._task(self._renewal.keep(), "renewal")
         await self._load()
         assert self._metrics is not None, "the server comes before the program"
         for work, name in await self._speaker.start(self.playout, self._metrics.registry, self._lines):
@@ -213,32 +214,11 @@ class Stream:
             self.broken.set_exception(error)
 
     async def _watch(self) -> None:
-        """A sink that is gone ends the stream; a renderer that gives nothing any more is replaced."""
-        fresh, since = self.playout.stats.fresh, self.playout.tick
+        """A sink that is gone ends the stream."""
         while True:
             await asyncio.sleep(WATCH_S)
             if self.playout.stats.sinks_lost:
                 raise MienError("the stream's encoder failed again and again; the log says why. Start it anew")
-            if self.playout.stats.fresh != fresh:
-                fresh, since = self.playout.stats.fresh, self.playout.tick
-            lost = self.playout.tick - since >= LOST_TICKS
-            if lost and time.monotonic() - self._replaced_at > REPLACE_APART_S:
-                await self._replace_renderer()
-                since = self.playout.tick
-
-    async def _replace_renderer(self) -> None:
-        self._replaced_at = time.monotonic()
-        logger.error("the renderer has given no picture for %d ticks: it is replaced", LOST_TICKS)
-        try:
-            renderer = await asyncio.to_thread(self._make_renderer)
-        except MienError as error:
-            logger.error("there is no new renderer: %s; the still picture stays", error)
-            return
-        self._canvas.dissolve()
-        try:
-            await self._late.show(renderer).aclose()
-        except MienError as error:
-            logger.warning("the old renderer did not close: %s", error)
 
     def _ticked(self, report: TickReport) -> None:
         if self._metrics is not None:
@@ -255,8 +235,7 @@ class Stream:
     def _captioned(self, message: str, text: str, final: bool) -> None:
         """The voice has come this far in a text; or nobody can say it, and it is shown in the voice's stead."""
         if self._settings.stream.captions or not self._speaker.talking:
-            shown = pages(text, self._stage.width, self._stage.height)
-            self._canvas.caption(shown[-1] if shown else None)
+            self._canvas.caption(self._pager.page(message, text))
 
     # -- the server
 
@@ -301,6 +280,7 @@ class Stream:
                 self._settings.stream,
                 self.sink.status(),
                 self._recording.status() if self._recording is not None else None,
+                face=self._renewal.problem,
                 queue=self._speaker.queue(),
                 broker=self._speaker.broker(),
             ),

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CACHE = Path("~/.cache/mien/stills").expanduser()
 KEPT = 8
 PARTIAL_S = 3600.0
-_SOURCES = Path(__file__).resolve().parent.parent / "avatar" / "puppet"
+_SOURCES = [Path(__file__).resolve().parent.parent / "avatar" / painter for painter in ("puppet", "photo")]
 _DUSK = (52, 134, 124)
 """Y, U, V of the plain picture that stands in for a face that was never painted: a muted blue-green."""
 
@@ -108,12 +108,14 @@ class LateFace:
 
 def kept_still(face: Face, cache: Path = CACHE) -> Picture | None:
     """The face's still, if it was painted before; blocks for some milliseconds."""
-    file = _file(face, cache)
+    try:
+        file = _file(face, cache)
+    except OSError:  # of the portrait; whoever paints it will say so
+        return None
     if not file.is_file():
         return None
     planes = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE)
-    size = face.settings.size_px
-    if planes is None or planes.shape != (size * 3 // 2, size):
+    if planes is None or planes.shape[0] % 3 or planes.shape[1] % 2:
         log.warning("%s is damaged and is not used", file)
         return None
     return Picture(np.asarray(planes, np.uint8))
@@ -121,8 +123,9 @@ def kept_still(face: Face, cache: Path = CACHE) -> Picture | None:
 
 def keep_still(face: Face, picture: Picture, cache: Path = CACHE) -> None:
     """Keep the face's still for the next start; where that is not possible, it is painted again. Blocks."""
-    file = _file(face, cache)
+    file = cache
     try:
+        file = _file(face, cache)
         cache.mkdir(parents=True, exist_ok=True)
         # A PNG of the I420 planes as they are: lossless, and nothing that could be executed.
         _, content = cv2.imencode(".png", picture.planes)
@@ -150,8 +153,14 @@ def plain(size_px: int) -> Picture:
 
 
 def _file(face: Face, cache: Path) -> Path:
-    """Named by everything that the painting depends on: the look, the size, and the painter itself."""
-    digest = hashlib.sha256(json.dumps([face.persona.look, face.settings.size_px], sort_keys=True).encode())
-    for source in sorted(_SOURCES.glob("*.py")):
-        digest.update(source.read_bytes())
+    """Named by everything that the painting depends on: the look or the portrait, the size, and the painter itself."""
+    painted = [face.backend, face.persona.look, face.settings.size_px]
+    digest = hashlib.sha256(json.dumps(painted, sort_keys=True).encode())
+    for folder in _SOURCES:
+        for source in sorted(folder.glob("*.py")):
+            digest.update(source.read_bytes())
+    if face.portrait is not None:
+        for part in sorted(face.portrait.iterdir()):
+            state = part.stat()
+            digest.update(f"{part.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
     return cache / f"{digest.hexdigest()[:32]}.png"

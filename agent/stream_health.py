@@ -15,12 +15,14 @@ def health(
     status: StreamStatus,
     recording: RecordingStatus | None,
     *,
+    face: str | None,
     queue: Mapping[str, Any] | None,
     broker: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """``starting`` until it can speak, ``degraded`` while a target, the broker or the recording is not well.
+    """``starting`` until it can speak, ``degraded`` while a target, the broker, the recording or the face is not well.
 
     Args:
+        face: why it does not move, if it does not.
         queue: the program's status; None as long as there is none.
         broker: the broker's; None where there is none.
     """
@@ -28,11 +30,13 @@ def health(
         all(each.state == "live" for each in status.targets)
         and (recording is None or recording.state != "failed")
         and (broker is None or bool(broker["connected"]))
+        and face is None
     )
     told: dict[str, Any] = {
         "status": "starting" if queue is None else "ok" if well else "degraded",
         "state": "idle" if queue is None else queue["state"],
         "message": None if queue is None else queue["message"],
+        "face": face,
         "stream": {
             "encoder": status.encoder,
             "resolution": settings.resolution,

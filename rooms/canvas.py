@@ -83,6 +83,8 @@ class Canvas:
         self._caption: Patch | None = None
         self._laid_for: tuple[int, int] | None = None
         """The size of the avatar's picture for which the scene's background has been laid."""
+        self._lays_again = False
+        """A dissolve between avatars is under way, which are laid each with its own backdrop."""
         self._from: _Yuv | None = None
         self._dissolved = 0
         self._begun = self._shows_clip = self._was_idle = False
@@ -91,7 +93,7 @@ class Canvas:
         self._caption_text: str | None = None
         self._caption_new = False
         self._idle = True
-        self._dissolve = False
+        self._dissolve_ms: float | None = None
 
     # -- told from any thread
 
@@ -106,10 +108,10 @@ class Canvas:
         with self._told:
             self._idle = idle
 
-    def dissolve(self) -> None:
-        """The next picture is of another kind: blend into it."""
+    def dissolve(self, at_ms: float = 0.0) -> None:
+        """The pictures from this media time on are another avatar's: blend into them, and draw its own backdrop on."""
         with self._told:
-            self._dissolve = True
+            self._dissolve_ms = at_ms
 
     # -- the composing thread
 
@@ -117,13 +119,19 @@ class Canvas:
         """The picture of one tick, valid until the next call."""
         with self._told:
             text, new_caption, self._caption_new = self._caption_text, self._caption_new, False
-            idle, dissolve, self._dissolve = self._idle, self._dissolve, False
+            idle = self._idle
+            dissolve = self._dissolve_ms is not None and media_time_ms >= self._dissolve_ms
+            if dissolve:
+                self._dissolve_ms = None
         if new_caption:
             self._caption = caption(text, *self._size) if text else None
         clip = self._clip_due(idle, media_time_ms)
         changed = dissolve or (clip is not None) != self._shows_clip
         if changed and self._begun:
             self._from, self._dissolved = _copied(self._shown), 0
+        self._lays_again = dissolve or (self._lays_again and self._from is not None)
+        if self._lays_again:  # at every picture: the first ones of the new avatar may come late
+            self._laid_for = None
         self._shows_clip, self._begun = clip is not None, True
         if clip is not None:
             self._shown = split(clip, *self._size)

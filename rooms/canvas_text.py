@@ -7,7 +7,10 @@ system.
 
 from __future__ import annotations
 
+import bisect
 import functools
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,8 +19,12 @@ import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8]
 _Weights = npt.NDArray[np.uint16]
+Fits = Callable[[str], bool]
 
 CAPTION_LINES = 2
+LONGEST_LINE = 1000
+"""Letters; nothing that can be read has so many."""
+_WORD = re.compile(r"\S+")
 _BOX_BGR = (24, 18, 14)
 _BOX_OPACITY = 0.62
 _TEXT_BGR = (250, 250, 250)
@@ -61,8 +68,8 @@ def _font() -> cv2.FontFace:
 
 def caption(text: str, width: int, height: int) -> Patch | None:
     """The text over the lower edge, in at most two lines; what does not fit is left out. None for no text."""
-    size = max(14, round(min(width, height) * 0.052))
-    lines = wrapped(text, round(width * 0.86), size)[:CAPTION_LINES]
+    size = _caption_size(width, height)
+    lines = wrapped(text, _on_canvas(width, height))[:CAPTION_LINES]
     if not lines:
         return None
     return _drawn(lines, size, width, height, at_bottom=True)
@@ -73,34 +80,84 @@ def label(text: str, width: int, height: int) -> Patch:
     return _drawn([text], max(12, round(min(width, height) * 0.034)), width, height, at_bottom=False)
 
 
-def pages(text: str, width: int, height: int) -> list[str]:
-    """A long text in pieces that each fit one caption."""
-    size = max(14, round(min(width, height) * 0.052))
-    lines = wrapped(text, round(width * 0.86), size)
-    return [" ".join(lines[at : at + CAPTION_LINES]) for at in range(0, len(lines), CAPTION_LINES)]
+class Pager:
+    """Texts that grow while they are said, in pages that each fit one caption.
+
+    Only the page that is being filled is laid out again: a caption costs the same after an hour as at the beginning.
+
+    Args:
+        fits: whether a text fits one line; by default whether it does so on a canvas of this size.
+    """
+
+    def __init__(self, width: int, height: int, *, fits: Fits | None = None) -> None:
+        self._fits = fits or _on_canvas(width, height)
+        self._name = self._text = ""
+        self._begins = 0
+        """Where in the text the page begins."""
+
+    def page(self, name: str, text: str) -> str | None:
+        """The page that this much of a text has come to; None where there is nothing to read yet.
+
+        Args:
+            name: of the text. Under the same name each text begins with the one before.
+        """
+        if name != self._name or not text.startswith(self._text):
+            self._begins = 0
+        self._name, self._text = name, text
+        while True:
+            end = self._begins
+            for _ in range(CAPTION_LINES):
+                end = _line_end(text, end, self._fits)
+            if not text[end:].strip():
+                return " ".join(text[self._begins :].split()) or None
+            self._begins = end
 
 
-def wrapped(text: str, width: int, size: int) -> list[str]:
-    """Lines of at most ``width`` px, broken at spaces, and within words that are longer than a line."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split():
-        tried = f"{line} {word}".strip()
-        if _width(tried, size) <= width:
-            line = tried
-            continue
-        if line:
-            lines.append(line)
-        while _width(word, size) > width:
-            cut = next(at for at in range(len(word) - 1, 0, -1) if at == 1 or _width(word[:at], size) <= width)
-            lines.append(word[:cut])
-            word = word[cut:]
-        line = word
-    return [*lines, line] if line else lines
+def wrapped(text: str, fits: Fits) -> list[str]:
+    """Lines that fit, broken at spaces, and within words that are longer than a line."""
+    lines, at = [], 0
+    while text[at:].strip():
+        end = _line_end(text, at, fits)
+        lines.append(" ".join(text[at:end].split()))
+        at = end
+    return lines
+
+
+def _line_end(text: str, at: int, fits: Fits) -> int:
+    """Where the line ends that begins at a place of the text."""
+    end = at
+    for word in _WORD.finditer(text, at):
+        # No line has so many letters; and what is measured stays short, however long a word is.
+        if word.end() - at > LONGEST_LINE or not fits(" ".join(text[at : word.end()].split())):
+            return end if end > at else word.start() + _letters_that_fit(word.group()[:LONGEST_LINE], fits)
+        end = word.end()
+    return len(text)
+
+
+def _letters_that_fit(word: str, fits: Fits) -> int:
+    """How many letters of a word that is longer than a line stand on it; at least one."""
+    most = 2
+    while most < len(word) and fits(word[:most]):
+        most *= 2
+    return bisect.bisect_left(range(2, min(most, len(word)) + 1), True, key=lambda count: not fits(word[:count])) + 1
+
+
+def _on_canvas(width: int, height: int) -> Fits:
+    size, line_px = _caption_size(width, height), round(width * 0.86)
+    return lambda text: _width(text, size) <= line_px
+
+
+def _caption_size(width: int, height: int) -> int:
+    return max(14, round(min(width, height) * 0.052))
+
+
+def _drawable(text: str) -> str:
+    """OpenCV ends the process at half a surrogate pair, as the environment may hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _width(text: str, size: int) -> int:
-    return int(cv2.getTextSize((0, 0), text, (0, 0), _font(), size, _WEIGHT)[2])
+    return int(cv2.getTextSize((0, 0), _drawable(text), (0, 0), _font(), size, _WEIGHT)[2])
 
 
 def _drawn(lines: list[str], size: int, canvas_width: int, canvas_height: int, *, at_bottom: bool) -> Patch:
@@ -121,7 +178,7 @@ def _drawn(lines: list[str], size: int, canvas_width: int, canvas_height: int, *
     text = np.zeros((height, width, 3), np.uint8)
     for index, (line, line_width) in enumerate(zip(lines, widths, strict=True)):
         place = ((width - line_width) // 2, pad // 2 + step * index + size)
-        cv2.putText(text, line, place, (255, 255, 255), _font(), size, _WEIGHT)
+        cv2.putText(text, _drawable(line), place, (255, 255, 255), _font(), size, _WEIGHT)
     ink = text[:, :, 0].astype(np.float32) / 255
     opacity = np.maximum(ink, box.astype(np.float32) / 255 * _BOX_OPACITY)
     share = np.divide(ink, opacity, out=np.zeros_like(ink), where=opacity > 0)[..., np.newaxis]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 from rooms.mp4 import Provenance
 from rooms.mp4_fragments import Fragmenter, header
@@ -80,22 +81,16 @@ def mime(form: Format) -> str:
     return f'video/mp4; codecs="avc1.{form.avcc[1:4].hex()}, mp4a.40.2"'
 
 
-async def watch(sink: StreamSink, provenance: Provenance) -> tuple[str, AsyncGenerator[bytes]] | None:
-    """The stream for one viewer: its MIME type and its bytes; None when nothing is on air."""
+@asynccontextmanager
+async def watch(sink: StreamSink, provenance: Provenance) -> AsyncIterator[tuple[str, AsyncGenerator[bytes]] | None]:
+    """The stream for one viewer: its MIME type and its bytes; None when nothing is on air. However it is left, the
+    stream feeds that viewer no more."""
     viewer = Viewer(provenance)
     sink.add(viewer)
-    sink.want_keyframe()
-    form = await viewer.opened()
-    if form is None:
+    try:
+        sink.want_keyframe()
+        form = await viewer.opened()
+        yield (mime(form), viewer.read()) if form is not None else None
+    finally:
         sink.remove(viewer)
-        return None
-
-    async def fragments() -> AsyncGenerator[bytes]:
-        try:
-            async for content in viewer.read():
-                yield content
-        finally:
-            viewer.close()
-            sink.remove(viewer)
-
-    return mime(form), fragments()
+        viewer.close()

@@ -9,11 +9,14 @@ recovered providers come back in mid-conversation, and sentences are not synthes
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from livekit.agents import APIConnectionError, APIConnectOptions, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
@@ -25,6 +28,9 @@ from agent.speech.sentences import Piece
 from avatar.frames import SAMPLE_RATE_HZ, MienError
 
 logger = logging.getLogger(__name__)
+
+KEPT_VOICES = 8
+"""Voices that stay at hand after they were chosen."""
 
 
 class NoSuchVoice(MienError):
@@ -46,6 +52,19 @@ class Provider:
     online: bool
     voice: str
     make: Callable[[str], tts.TTS[Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Speaker:
+    """A voice that was chosen, and what is being said with it."""
+
+    tts: tts.TTS[Any]
+    pace: Pace = field(default_factory=Pace)
+    renderings: WeakSet[Rendering] = field(default_factory=WeakSet)
+
+    @property
+    def speaking(self) -> bool:
+        return any(not rendering.closed for rendering in self.renderings)
 
 
 def _log_notice(code: str, text: str) -> None:
@@ -79,8 +98,9 @@ class ChainTTS(tts.TTS[str]):
         self._providers = tuple(providers)
         self._agreed = set(agreed)
         self._failed: set[str] = set()
-        self._speakers: dict[str, tts.TTS[Any]] = {}
-        self._paces: dict[str, Pace] = {}
+        self._speakers: OrderedDict[str, _Speaker] = OrderedDict()
+        """By voice; the one chosen last stands last."""
+        self._closing: set[asyncio.Task[None]] = set()
         self._voice = ""
         self.set_voice(voice)
 
@@ -97,11 +117,11 @@ class ChainTTS(tts.TTS[str]):
 
     @property
     def model(self) -> str:
-        return self._speakers[self._voice].model
+        return self._speakers[self._voice].tts.model
 
     @property
     def provider(self) -> str:
-        return self._speakers[self._voice].provider
+        return self._speakers[self._voice].tts.provider
 
     def set_voice(self, voice: str) -> None:
         """Speak with this voice from the next sentence on. Choosing an online voice is the consent to it.
@@ -121,11 +141,20 @@ class ChainTTS(tts.TTS[str]):
     def _use(self, provider: Provider, voice: str) -> None:
         if voice not in self._speakers:
             try:
-                self._speakers[voice] = provider.make(voice.partition(":")[2])
+                self._speakers[voice] = _Speaker(provider.make(voice.partition(":")[2]))
             except MienError as error:
                 raise NoSuchVoice(f"no voice {voice!r}: {error}") from error
-            self._paces[voice] = Pace()
+        self._speakers.move_to_end(voice)
         self._voice = voice
+        self._shed()
+
+    def _shed(self) -> None:
+        """Close those that were chosen longest ago: on a stream each message may name another voice, for days."""
+        spare = [voice for voice, speaker in self._speakers.items() if voice != self._voice and not speaker.speaking]
+        for voice in spare[: max(0, len(self._speakers) - KEPT_VOICES)]:
+            closing = asyncio.create_task(_closed(voice, self._speakers.pop(voice)))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def replace(self, voice: str, error: ProviderFailed) -> None:
         """This voice has failed: let the next provider speak for the rest of the conversation.
@@ -153,10 +182,14 @@ class ChainTTS(tts.TTS[str]):
 
     def render(self, piece: Piece, *, first: bool) -> Rendering:
         """Begin to speak a piece with the current voice."""
-        return Rendering(self._speakers[self._voice], self._voice, piece, first=first)
+        speaker = self._speakers[self._voice]
+        rendering = Rendering(speaker.tts, self._voice, piece, first=first)
+        speaker.renderings.add(rendering)
+        return rendering
 
     def pace(self, voice: str) -> Pace:
-        return self._paces[voice]
+        """Of a voice with which something is being rendered."""
+        return self._speakers[voice].pace
 
     def stream(self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS) -> tts.SynthesizeStream:
         return Reply(self, conn_options)
@@ -167,8 +200,16 @@ class ChainTTS(tts.TTS[str]):
         return self._synthesize_with_stream(text, conn_options=conn_options)
 
     def prewarm(self) -> None:
-        self._speakers[self._voice].prewarm()
+        self._speakers[self._voice].tts.prewarm()
 
     async def aclose(self) -> None:
         for speaker in self._speakers.values():
-            await speaker.aclose()
+            await speaker.tts.aclose()
+        await asyncio.gather(*self._closing)
+
+
+async def _closed(voice: str, speaker: _Speaker) -> None:
+    try:
+        await speaker.tts.aclose()
+    except Exception as error:  # whatever a provider's library raises, nobody needs this voice any more
+        logger.warning("the voice %s did not close: %s", voice, type(error).__name__)

@@ -54,11 +54,15 @@ class Rendering:
     Args:
         voice: the id of the voice, to be told apart later.
         first: it opens the reply, so no silence is left in front of it.
+
+    Attributes:
+        closed: nobody wants more of it.
     """
 
     def __init__(self, speaker: tts.TTS[Any], voice: str, piece: Piece, *, first: bool) -> None:
         self.voice = voice
         self.piece = piece
+        self.closed = False
         self._speaker = speaker
         pause_ms = SENTENCE_PAUSE_MS if piece.ends_sentence else CLAUSE_PAUSE_MS
         self._shaper = Shaper(speaker.sample_rate, lead_ms=FIRST_LEAD_MS if first else LEAD_MS, tail_ms=pause_ms[1])
@@ -95,6 +99,7 @@ class Rendering:
 
     async def aclose(self) -> None:
         """Stop the synthesis."""
+        self.closed = True
         await utils.aio.cancel_and_wait(self._task)
 
     async def _run(self) -> None:

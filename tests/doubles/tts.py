@@ -92,10 +92,14 @@ class LevelTTS(tts.TTS[str]):
         self.texts: list[str] = []
         self.begun_s: list[float] = []
         self.stopped = 0
+        self.closed = False
 
     @property
     def provider(self) -> str:
         return self.name
+
+    async def aclose(self) -> None:
+        self.closed = True
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import pytest
 
 from avatar.frames import Picture
 from rooms.canvas import DISSOLVE_TICKS, Canvas, CanvasError, Stage
-from rooms.canvas_text import caption, pages, wrapped
+from rooms.canvas_text import Pager, caption, label, wrapped
 from rooms.canvas_video import Clip, ClipError
 
 pytestmark = pytest.mark.media
@@ -64,6 +65,22 @@ def test_without_a_background_the_avatars_own_goes_on_without_an_edge() -> None:
     luma = shown(Canvas(Stage(WIDTH, HEIGHT)), picture).astype(int)
     assert np.abs(np.diff(luma, axis=1)).max() <= 3
     assert luma[:, 0].max() < 100
+
+
+def test_another_avatar_brings_its_own_backdrop_in_a_dissolve() -> None:
+    canvas = Canvas(Stage(WIDTH, HEIGHT))
+    bright, dark = plain(200), plain(40)
+    canvas.compose(bright, 0)
+    canvas.dissolve(120)
+    # The first of its pictures comes a tick late.
+    seen = [canvas.compose(bright if at_ms <= 120 else dark, at_ms).to_ndarray() for at_ms in range(40, 600, 40)]
+    edges = np.array([picture[:HEIGHT, 0].mean() for picture in seen])
+    fresh = Canvas(Stage(WIDTH, HEIGHT))
+    fresh.compose(dark, 0)
+    assert (seen[-1] == fresh.compose(dark, 40).to_ndarray()).all()
+    assert edges[0] == edges[1]  # not before its time
+    assert len(set(edges)) > 3  # nor all at once
+    assert (np.diff(edges) <= 0).all()
 
 
 def test_backgrounds_from_files(tmp_path: Path) -> None:
@@ -135,17 +152,93 @@ def test_captions_are_blended_and_go_again() -> None:
     assert (shown(canvas, picture) == bare).all()
 
 
-def test_a_long_text_becomes_pages_of_two_lines() -> None:
-    text = " ".join(f"word{number}" for number in range(120)) + " " + "x" * 400
-    made = pages(text, WIDTH, HEIGHT)
-    assert "".join(made).replace(" ", "") == text.replace(" ", "")
+def grown(text: str, by: str) -> list[str]:
+    """The pages that are seen while a text grows piece by piece, each as it was when it was full."""
+    pager, made, so_far = Pager(WIDTH, HEIGHT), [""], ""
+    for piece in re.findall(by, text):
+        so_far += piece
+        page = pager.page("a", so_far) or ""
+        if page.startswith(made[-1]):
+            made.pop()
+        made.append(page)
+    assert so_far == text
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "by"),
+    [
+        (" ".join(f"word{number}" for number in range(120)) + " " + "x" * 400 + "  end.", r"\s*\S+"),
+        ("你好，世界。" * 60, "."),
+        ("\u200d" * 3000, "."),
+    ],
+    ids=["words", "a script without spaces", "letters without a width"],
+)
+def test_a_long_text_becomes_pages_of_two_lines(text: str, by: str) -> None:
+    made = grown(text, by)
+    if "x" not in text:  # that word comes as a whole, and only its last page is seen
+        assert "".join(made).replace(" ", "") == text.replace(" ", "")
     for page in made:
         patch = caption(page, WIDTH, HEIGHT)
         assert patch is not None
         assert patch.x >= 0
         assert patch.x + patch.width <= WIDTH
+    assert len(made) >= 2
+    assert all(len(page) > 30 for page in made[:-1])
+    # However it grew, it is the same page in the end.
+    assert Pager(WIDTH, HEIGHT).page("a", text) == made[-1]
+
+
+def test_another_text_begins_a_page_of_its_own() -> None:
+    pager, text = Pager(WIDTH, HEIGHT), "word " * 200
+    assert pager.page("a", text) != "word"
+    assert pager.page("a", text[:5]) == "word"
+    assert pager.page("a", text) == pager.page("a", text) != "word"
+    assert pager.page("b", text[:5]) == "word"
+    assert pager.page("b", "  ") is None
     assert caption("  ", WIDTH, HEIGHT) is None
-    assert wrapped("", 100, 20) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("ab cd  ef", ["ab cd", "ef"]),
+        ("abcdef", ["abcde", "f"]),
+        ("a bcdefghijklm n", ["a", "bcdef", "ghijk", "lm n"]),
+        ("ab" * 10, ["ababa", "babab", "ababa", "babab"]),
+    ],
+)
+def test_lines_are_as_full_as_can_be(text: str, lines: list[str]) -> None:
+    assert wrapped(text, lambda line: len(line) <= 5) == lines
+
+
+def test_a_letter_that_is_wider_than_the_line_stands_there_all_the_same() -> None:
+    assert wrapped("abc", lambda line: False) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("text", ["word " * 10_000, "你好" * 25_000], ids=["words", "a script without spaces"])
+def test_a_caption_costs_the_same_however_long_its_text_has_become(text: str) -> None:
+    measured = 0
+
+    def fits(line: str) -> bool:
+        nonlocal measured
+        measured += len(line)
+        return len(line) <= 40
+
+    pager = Pager(WIDTH, HEIGHT, fits=fits)
+    pager.page("a", text[:-20])
+    measured = 0
+    for end in range(len(text) - 20, len(text) + 1):
+        pager.page("a", text[:end])
+    assert measured < len(text)
+
+
+def test_half_a_surrogate_pair_is_drawn_as_a_question_mark() -> None:
+    one, other = (label(text, WIDTH, HEIGHT) for text in ("A\ud800I", "A?I"))
+    assert (one.colours[0] == other.colours[0]).all()
+    assert Pager(WIDTH, HEIGHT).page("a", "\ud800 b") == "\ud800 b"
 
 
 def test_composing_leaves_the_picture_alone() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -50,6 +51,22 @@ def test_a_still_is_kept_as_it_is_and_for_its_own_face_alone(tmp_path: Path) -> 
     assert (kept.planes == noise().planes).all()
     assert kept_still(face(512), tmp_path) is None
     assert kept_still(face(hair="another"), tmp_path) is None
+
+
+def test_a_portraits_still_is_kept_for_itself_alone(tmp_path: Path) -> None:
+    mine, yours = tmp_path / "mine", tmp_path / "yours"
+    for portrait in (mine, yours):
+        portrait.mkdir()
+        (portrait / "picture.png").write_bytes(b"1")
+    drawn = face()
+    shown = replace(drawn, backend="portrait", portrait=mine)
+    cache = tmp_path / "cache"
+    keep_still(shown, noise(), cache)
+    assert kept_still(shown, cache) is not None
+    assert kept_still(drawn, cache) is None
+    assert kept_still(replace(shown, portrait=yours), cache) is None
+    (mine / "picture.png").write_bytes(b"another")
+    assert kept_still(shown, cache) is None
 
 
 def test_a_damaged_still_is_painted_again_and_few_are_kept(tmp_path: Path) -> None:

@@ -64,7 +64,11 @@ def record(folder: Path, stream: Iterator[Packet], **options: float) -> StreamRe
     return recording
 
 
-@pytest.mark.parametrize("first", [0, 3_000_000], ids=["at the start", "after a day and a half"])
+@pytest.mark.parametrize(
+    "first",
+    [0, 3_000_000, (1 << 32) // 40 - 30, 1 << 31],
+    ids=["at the start", "after a day and a half", "through 32 bits of milliseconds", "after years"],
+)
 def test_a_player_shows_each_picture_with_its_sound(tmp_path: Path, first: int) -> None:
     recording = record(tmp_path / "made", packets(75, first))
     assert recording.status().state == "closed"

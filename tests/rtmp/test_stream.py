@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from avatar.frames import TICK_MS
 from benchmarks.rtmpreader import Reader, flash_offsets_ms
 from benchmarks.rtmpserver import RtmpServer
 from tests.rtmp.air import HEIGHT, WIDTH, Air, NoisyRenderer, eventually, on_air
@@ -16,8 +17,8 @@ from tests.rtmp.air import HEIGHT, WIDTH, Air, NoisyRenderer, eventually, on_air
 pytestmark = pytest.mark.rtmp
 
 RETURN_S = 3.0
-TICKS_OF_HOURS = 419_430 - 200
-"""8 s before a timestamp needs more than 24 bits."""
+TICKS_ON_THE_WAY = 200
+"""8 s before a timestamp needs more bits."""
 
 
 async def read(server: RtmpServer, air: Air, seconds: float, *, decode: bool = False) -> Reader:
@@ -48,14 +49,24 @@ async def test_a_client_reads_even_steps_keyframes_and_sound_that_fits_the_pictu
     assert np.abs(offsets).max() <= (10 if fps == 25 else 28)
 
 
-@pytest.mark.parametrize("first_tick", [TICKS_OF_HOURS, TICKS_OF_HOURS + 10_000], ids=["on the way", "from the start"])
-async def test_timestamps_go_on_beyond_24_bits(server: RtmpServer, first_tick: int) -> None:
-    async with on_air(server.url("a"), first_tick=first_tick) as air:
+@pytest.mark.parametrize("joined", [-TICKS_ON_THE_WAY, 10_000], ids=["on the way", "beyond it"])
+@pytest.mark.parametrize("bits", [24, 31, 32], ids=["4.7 hours", "24.9 days", "49.7 days"])
+async def test_timestamps_go_on_through_every_width(server: RtmpServer, bits: int, joined: int) -> None:
+    async with on_air(server.url("a"), first_tick=(1 << bits) // TICK_MS + joined) as air:
         reader = await read(server, air, 8)
-    assert reader.of("video")[-1].time_ms > 1 << 24
-    assert (reader.of("video")[0].time_ms < 1 << 24) == (first_tick == TICKS_OF_HOURS)
+    pictures = reader.of("video")
+    first, last = (_signed(packet.time_ms - (1 << bits)) for packet in (pictures[0], pictures[-1]))
+    assert last > 0
+    assert (first < 0) == (joined < 0)
+    assert last - first == 40 * (len(pictures) - 1)
     assert set(reader.steps_ms("video").round()) == {40}
     assert set(reader.steps_ms("audio").round()) == {21, 22}
+    assert air.target().connections == 1
+
+
+def _signed(time_ms: float) -> int:
+    """A difference of timestamps of 32 bits: clients count on from where they come, and so below 0 after a wrap."""
+    return (round(time_ms) + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 async def test_back_on_air_after_a_kill_with_the_time_that_it_is(server: RtmpServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from livekit.agents import APIConnectionError
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 
-from agent.speech.chain import ChainTTS, NoSuchVoice, Provider
+from agent.speech.chain import KEPT_VOICES, ChainTTS, NoSuchVoice, Provider
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
 from tests.doubles.clock import run_virtually
 from tests.doubles.tts import WORD_S, LevelTTS, Script, Vocabulary, plain
@@ -263,6 +263,46 @@ def test_choosing_a_failed_voice_tries_it_again_and_choosing_is_consent() -> Non
         stage.best.fail_after = 0
         await stage.say()
         assert stage.chain.voice == "local:l"
+
+    perform(script)
+
+
+def test_of_many_voices_the_last_ones_are_kept_and_never_one_that_speaks_is_closed() -> None:
+    async def script() -> None:
+        vocabulary, made = Vocabulary(), dict[str, list[LevelTTS]]()
+
+        def make(voice: str) -> LevelTTS:
+            speaker = LevelTTS(voice, vocabulary, Script(word_delay_s=0.2))
+            made.setdefault(voice, []).append(speaker)
+            return speaker
+
+        chain = ChainTTS([Provider("best", False, "usual", make)], "best:usual")
+        async with chain.stream() as stream:
+            stream.push_text("Alpha bravo charlie. Delta echo foxtrot golf.")
+            stream.end_input()
+            said: list[Pcm] = []
+            async for event in stream:
+                if not said:  # it speaks its first sentence while a hundred others are chosen
+                    for number in range(100):
+                        chain.set_voice(f"best:v{number}")
+                        await asyncio.sleep(0)
+                    assert not made["usual"][0].closed
+                said.append(np.frombuffer(event.frame.data, np.int16))
+        # The second sentence is the last one chosen's.
+        assert made["v99"][0].texts == ["Delta echo foxtrot golf."]
+        assert vocabulary.read(np.concatenate(said)) == [
+            "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf",
+        ]  # fmt: skip
+        chain.set_voice("best:v100")
+        chain.set_voice("best:v98")
+        await asyncio.sleep(0)
+        kept = {name for name, (speaker, *_) in made.items() if not speaker.closed}
+        assert kept == {f"v{number}" for number in range(101 - KEPT_VOICES, 101)}
+        assert len(made["v98"]) == 1
+        chain.set_voice("best:usual")  # anew
+        assert len(made["usual"]) == 2
+        await chain.aclose()
+        assert all(speaker.closed for speakers in made.values() for speaker in speakers)
 
     perform(script)
 

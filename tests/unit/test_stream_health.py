@@ -37,6 +37,7 @@ def told(**parts: Any) -> dict[str, Any]:
         StreamSettings(),
         status,
         parts.get("recording"),
+        face=parts.get("face"),
         queue=parts.get("queue", QUEUE),
         broker=parts.get("broker"),
     )
@@ -59,6 +60,7 @@ def recorded(state: Literal["recording", "failed", "closed"]) -> RecordingStatus
         ({"recording": recorded("failed")}, "degraded"),
         ({"broker": {"connected": True}}, "ok"),
         ({"broker": {"connected": False}}, "degraded"),
+        ({"face": "the GPU has no room"}, "degraded"),
     ],
 )
 def test_one_word_for_all_parts(parts: dict[str, Any], status: str) -> None:
