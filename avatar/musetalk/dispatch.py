@@ -130,6 +130,14 @@ class Dispatch:
                 self.ask(other, False)
         ask.company.clear()
 
+    def thin(self, session: int) -> None:
+        """Its lips move at 12.5 from now on: of its pictures that wait, each second one goes along with the one before,
+        as those that are asked for from now on do."""
+        guest = self._guests[session]
+        for ask in [ask for ask in guest.asks.values() if ask.n % 2]:
+            if self.scheduler.drop(ask):
+                self.ask(ask, True)
+
     def leave(self, session: int) -> None:
         self.scheduler.leave(session)
 

@@ -206,7 +206,7 @@ class Engine:
     def left(self, session: int) -> None:
         with self._lock:
             self._sessions.pop(session, None)
-            self._admission.leave(session)
+            self._admission.leave(session, time.monotonic())
             self._runner.leave(session)
             gone = [ask for ask in self._asks if ask.session == session]
             self._asks.difference_update(gone)

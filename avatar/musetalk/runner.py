@@ -184,6 +184,8 @@ class Runner:
         for session, tier in self._tiers.review(now).items():
             logger.info("conversation %d: lips at %g a second", session, tier.lips_hz)
             self._guests[session].on_tier(tier)
+            if tier is Tier.HALF:
+                self._asks().thin(session)
         if self._asks().step(now):
             self._look_at_memory(now)
 
