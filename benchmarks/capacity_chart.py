@@ -25,13 +25,14 @@ def chart(
         for name, key, admitted in (
             ("late, with admission", "late_share", True),
             ("late, everybody let on", "late_share", False),
-            ("full rate, everybody let on", "full_rate_share", False),
+            ("lips at 12.5, with admission", "half_rate_share", True),
+            ("lips at 12.5, everybody let on", "half_rate_share", False),
         )
     ]
     many = [
         ("served, % of users", [(row["gpus"], 100 * row["served"] / row["users"]) for row in fleet]),
         ("late pictures, %", [(row["gpus"], 100 * row["late_share"]) for row in fleet]),
-        ("GPUs busy, %", [(row["gpus"], 100 * row["busy"]) for row in fleet]),
+        ("lips at 12.5, % of the speech", [(row["gpus"], 100 * row["half_rate_share"]) for row in fleet]),
     ]
     users = fleet[0]["users"] if fleet else 0
     plots = (

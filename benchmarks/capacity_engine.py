@@ -1,8 +1,8 @@
 """The real engine thread and a real event loop over a core double of stated batch times, in real time.
 
-In: speeds. Out: how late pictures of strict talkers were, and how long a new utterance's first one took. Pictures are
-small and the double makes them on this machine's processors, so a busy machine makes them late: what is measured is
-the engine's own overhead, not a GPU.
+Run: ``python -m benchmarks.capacity_engine``, on a machine that does nothing else. In: speeds. Out: how late pictures
+of strict talkers were, and how long a new utterance's first one took. Pictures are small and the double makes them on
+this machine's processors, so a busy machine makes them late: what is measured is the engine's own overhead, not a GPU.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 
 from avatar.musetalk.guests import Outcome
 from avatar.musetalk.scheduler import Speeds
-from benchmarks.capacity_world import LEAD_TICKS, TICK_S
+from benchmarks.capacity import DEVICES
+from benchmarks.capacity_talker import LEAD_TICKS, TICK_S
+from benchmarks.report import Report, arguments
 from tests.conformance.conftest import babble
 from tests.doubles.engine import CoreDouble, engine_over, person
 
 SPEECH_S = 4.0
+TALKERS = 12
 
 
 @dataclass(eq=False)
@@ -106,3 +110,22 @@ async def _talk(speeds: Speeds, talkers: int, seconds: float) -> Talked:
         "mean_batch": round(statistics.mean(sizes), 2),
     }
     return out
+
+
+def main() -> int:
+    parser = arguments("capacity_engine", "the real engine thread over a core double of stated batch times")
+    options = parser.parse_args()
+    report = Report("capacity_engine", options.quick, options.out)
+    device = DEVICES["H200 goal"]
+    report.facts["device"] = f"{device.name}; {device.source}"
+    engine = talk(device.speeds, talkers=TALKERS, seconds=8.0 if options.quick else 60.0)
+    report.facts["run"] = engine.facts
+    what = f"first lip picture, {TALKERS} talkers"
+    report.numbers(what, engine.first_ms, "ms", stated_n=30)
+    report.bound(f"{what}, p95", engine.first_p95_ms, 120, "ms", n=len(engine.first_ms), stated_n=30)
+    report.bound(f"late pictures of {TALKERS} talkers", engine.late, 0, "", n=engine.pictures)
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

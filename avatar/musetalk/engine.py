@@ -20,10 +20,11 @@ import numpy as np
 
 from avatar.frames import TICK_MS, MienError, Pcm
 from avatar.musetalk.admission import Admission
+from avatar.musetalk.dispatch import Check
 from avatar.musetalk.guests import Ask, Identity, Outcome
 from avatar.musetalk.jobs import PictureCore
 from avatar.musetalk.mouths import incoherence
-from avatar.musetalk.runner import Check, Runner
+from avatar.musetalk.runner import Runner
 from avatar.musetalk.scheduler import Speeds
 from avatar.musetalk.tiers import Tier
 from avatar.musetalk.windows import block, picture_count
@@ -205,7 +206,7 @@ class Engine:
     def left(self, session: int) -> None:
         with self._lock:
             self._sessions.pop(session, None)
-            self._admission.leave(session)
+            self._admission.leave(session, time.monotonic())
             self._runner.leave(session)
             gone = [ask for ask in self._asks if ask.session == session]
             self._asks.difference_update(gone)

@@ -1,9 +1,10 @@
 """At which rate each conversation's lips move when the GPU is too slow for all: pure policy in its caller's time.
 
-In: who speaks, and whether each picture came in time. Out: a tier for each conversation. Down is quick, before anything
-is late where more speak than the device serves, and goes round: everybody who speaks has lips at 12.5 a second before
-anybody has none. Up is one conversation at a time, only where the device has room for it, slow after late pictures, and
-slower each time that it was too early (hysteresis).
+In: who speaks, and whether each picture came in time. Out: a tier for each conversation. Down is quick: an utterance
+that begins where more speak than the device serves has lips at 12.5 a second from its first picture, so that nothing
+becomes late. It goes round: everybody who speaks has lips at 12.5 before anybody has none. Up is one conversation at a
+time, only where the device has room for it, slow after late pictures, and slower each time that it was too early
+(hysteresis).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ SETTLED_S = 10.0
 """After this long without a late picture, whoever was lowered because many spoke rises as soon as there is room."""
 STEP_HZ = FPS / 2
 """What each step down saves."""
-TALKING_S = 0.5
-"""Who asked for a picture within this long speaks."""
-ROOM_SHARE = 0.85
-"""Of the device's rate: what those who speak may use together after one has risen."""
+TALKING_S = 0.2
+"""Who asked for a picture within this long speaks; a playout asks for one every 40 ms."""
+ROOM_SHARE = 0.93
+"""Of the device's rate: what those who speak may use together after one has risen, or begun at the full rate."""
 FORESEEN_SHARE = 0.95
 """Of the device's rate: where more is asked for, pictures will be late once the playouts' lead is used up; so a step
 down comes before."""
@@ -58,8 +59,16 @@ class Tier(IntEnum):
 class _Talker:
     tier: Tier = Tier.FULL
     spoke_at: float = -math.inf
+    spoken: int = 0
+    """Pictures of its speech that were asked for, at whatever tier."""
+    spoken_low: int = 0
     shown: deque[tuple[float, bool]] = field(default_factory=deque)
     """When, and whether late."""
+
+    @property
+    def low_share(self) -> float:
+        """Of its speech that had fewer lips than it should."""
+        return self.spoken_low / max(1, self.spoken)
 
     def forget(self, before_s: float) -> None:
         while self.shown and self.shown[0][0] < before_s:
@@ -76,6 +85,8 @@ class Tiers:
     def __init__(self, fps: float) -> None:
         self.fps = fps
         self._talkers: dict[int, _Talker] = {}
+        self._begun: list[int] = []
+        """Who has begun to speak since the last review."""
         self._calm_s = CALM_S
         self._late_at = -math.inf
         self._rose_at = -math.inf
@@ -94,8 +105,13 @@ class Tiers:
     def spoke(self, session: int, now_s: float) -> None:
         """A picture of its speech was asked for, whatever its tier."""
         talker = self._talkers.get(session)
-        if talker is not None:
-            talker.spoke_at = now_s
+        if talker is None:
+            return
+        if not self._speaks(talker, now_s):
+            self._begun.append(session)
+        talker.spoke_at = now_s
+        talker.spoken += 1
+        talker.spoken_low += talker.tier > Tier.FULL
 
     def shown(self, session: int, late: bool, now_s: float) -> None:
         """A picture of its speech was made in time, or was not."""
@@ -107,9 +123,39 @@ class Tiers:
 
     def review(self, now_s: float) -> dict[int, Tier]:
         """Change what is to be changed; to be called often. Returns the conversations whose tier is another now."""
+        changed = self._begin(now_s)
         if now_s - self._review_at < REVIEW_S:
-            return {}
+            return changed
         self._review_at = now_s
+        return changed | self._look_back(now_s)
+
+    def _begin(self, now_s: float) -> dict[int, Tier]:
+        """Those who begin to speak have the tier that there is room for, and if need be others step down for them."""
+        changed: dict[int, Tier] = {}
+        begun = [session for session in self._begun if session in self._talkers]
+        waiting_hz = sum(self._talkers[session].tier.lips_hz for session in begun)
+        """Of those who have begun and are not decided on yet."""
+        for session in begun:
+            talker = self._talkers[session]
+            waiting_hz -= talker.tier.lips_hz
+            if talker.tier > Tier.HALF:
+                continue
+            others_hz = self.demand_hz(now_s) - talker.tier.lips_hz - waiting_hz
+            room = others_hz + Tier.FULL.lips_hz <= ROOM_SHARE * self.fps
+            if talker.tier is Tier.FULL and not room:
+                talker.tier = changed[session] = Tier.HALF
+            elif talker.tier is Tier.HALF and room and now_s - self._late_at >= self._wait_s(now_s):
+                talker.tier = changed[session] = Tier.FULL
+        if self._begun:
+            self._begun.clear()
+            changed |= self._foresee(now_s)
+        return changed
+
+    def _foresee(self, now_s: float) -> dict[int, Tier]:
+        over_hz = self.demand_hz(now_s) - FORESEEN_SHARE * self.fps
+        return self._lower(over_hz, now_s) if over_hz > 0 else {}
+
+    def _look_back(self, now_s: float) -> dict[int, Tier]:
         for talker in self._talkers.values():
             talker.forget(now_s - WINDOW_S)
         shown = sum(len(talker.shown) for talker in self._talkers.values())
@@ -118,18 +164,28 @@ class Tiers:
             if now_s - self._rose_at < 2 * self._calm_s:
                 self._calm_s = min(CALM_MOST_S, 2 * self._calm_s)
             return self._lower(late / shown * len(self._with_lips(now_s)) * STEP_HZ, now_s)
-        over_hz = self.demand_hz(now_s) - FORESEEN_SHARE * self.fps
-        if over_hz > 0:
-            return self._lower(over_hz, now_s)
-        calm_s = self._calm_s if now_s - self._late_at < max(SETTLED_S, self._calm_s) else REVIEW_S
-        if now_s - max(self._late_at, self._rose_at) >= calm_s:
+        lowered = self._foresee(now_s)
+        if lowered:
+            return lowered
+        if now_s - max(self._late_at, self._rose_at) >= self._wait_s(now_s):
             return self._raise(now_s)
         return {}
 
+    def _wait_s(self, now_s: float) -> float:
+        """How long after a late picture nobody rises, and how far rises lie apart."""
+        return self._calm_s if now_s - self._late_at < max(SETTLED_S, self._calm_s) else REVIEW_S
+
     def _lower(self, save_hz: float, now_s: float) -> dict[int, Tier]:
-        """Steps down that save so many pictures a second; the best tier and the most late pictures first."""
+        """Steps down that save so many pictures a second; the best tier, the most late pictures, and who has stepped
+        down least so far, first."""
         lips = self._with_lips(now_s)
-        lips.sort(key=lambda session: (self.tier(session), -sum(late for _, late in self._talkers[session].shown)))
+        lips.sort(
+            key=lambda session: (
+                self.tier(session),
+                -sum(late for _, late in self._talkers[session].shown),
+                self._talkers[session].low_share,
+            )
+        )
         lowered = {}
         for session in lips[: math.ceil(save_hz / STEP_HZ)]:
             talker = self._talkers[session]
@@ -153,7 +209,14 @@ class Tiers:
             if now_s - self._late_at >= self._calm_s:
                 self._calm_s = CALM_S
             return {}
-        session = max(low, key=lambda one: (self._speaks(self._talkers[one], now_s), self.tier(one)))
+        session = max(
+            low,
+            key=lambda one: (
+                self._speaks(self._talkers[one], now_s),
+                self.tier(one),
+                self._talkers[one].low_share,
+            ),
+        )
         talker = self._talkers[session]
         better = Tier(talker.tier - 1)
         rise_hz = (better.lips_hz - talker.tier.lips_hz) if self._speaks(talker, now_s) else 0.0

@@ -350,6 +350,34 @@ def test_a_core_that_cannot_be_made_is_tried_again() -> None:
     assert len(cores.made) == 3
 
 
+def test_lips_that_step_down_take_half_of_what_waits_from_the_gpu_at_once() -> None:
+    """A fifth conversation begins on a device for 131 a second; its asks already lie there, one for each picture."""
+    core, box = CoreDouble({1: 0.030, 8: 0.061}), Mailbox()
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(jobs: Sequence[Job]) -> None:
+        entered.set()
+        release.wait(PATIENCE_S)
+
+    own = Identity(person(seed=5).identity.frames)
+    with running(core) as engine:
+        others, newcomer = [opened(engine) for _ in range(4)], engine.open(own)
+        newcomer.push(1, SPEECH)
+        core.on_submit = hold
+        box.ask(others[0], 0, within_s=30.0)
+        assert entered.wait(PATIENCE_S)  # the thread is in the core, and obeys the rest in one go
+        for session in (*others, newcomer):
+            for n in range(1 if session is others[0] else 0, 6):
+                box.ask(session, n, within_s=30.0)
+        core.on_submit = lambda jobs: None
+        release.set()
+        answers = box.answers(30)
+    made = [job.frame for batch in core.submitted for job in batch if job.avatar[0] is own.frames[0]]  # type: ignore[index]
+    assert sorted(made) == [0, 2, 4]
+    assert all(is_picture(answers[session.number, n], n) for session in others for n in range(6))
+    assert all(isinstance(answers[newcomer.number, n], np.ndarray) for n in range(6))
+
+
 def test_admission_looks_at_memory_and_rate() -> None:
     core = CoreDouble({1: 0.02}, memory=Vram(90, 100))
     with running(core) as engine, pytest.raises(Refused, match="memory is 90% full"):
