@@ -22,6 +22,7 @@ _Weights = npt.NDArray[np.uint16]
 Fits = Callable[[str], bool]
 
 CAPTION_LINES = 2
+SMALLEST_LABEL = 6
 LONGEST_LINE = 1000
 """Letters; nothing that can be read has so many."""
 _WORD = re.compile(r"\S+")
@@ -76,8 +77,11 @@ def caption(text: str, width: int, height: int) -> Patch | None:
 
 
 def label(text: str, width: int, height: int) -> Patch:
-    """A short text in the upper left corner."""
-    return _drawn([text], max(12, round(min(width, height) * 0.034)), width, height, at_bottom=False)
+    """A short text in the upper left corner, smaller where it would not fit."""
+    size = max(12, round(min(width, height) * 0.034))
+    while size > SMALLEST_LABEL and _width(text, size) > 0.86 * width:
+        size -= 1
+    return _drawn([text], size, width, height, at_bottom=False)
 
 
 class Pager:
@@ -163,9 +167,9 @@ def _width(text: str, size: int) -> int:
 def _drawn(lines: list[str], size: int, canvas_width: int, canvas_height: int, *, at_bottom: bool) -> Patch:
     pad, step = round(size * 0.55), round(size * 1.3)
     widths = [_width(line, size) for line in lines]
-    width = _even(min(canvas_width - 2, max(widths) + 2 * pad))
-    height = _even(step * len(lines) + pad)
     margin = round(min(canvas_width, canvas_height) * 0.035)
+    width = _even(min(canvas_width - 2 - margin, max(widths) + 2 * pad))
+    height = _even(step * len(lines) + pad)
     x = _even((canvas_width - width) // 2) if at_bottom else _even(margin)
     y = _even(canvas_height - height - margin) if at_bottom else _even(margin)
     box = np.zeros((height, width), np.uint8)

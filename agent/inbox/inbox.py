@@ -62,9 +62,10 @@ class Delivery(Protocol):
 
 
 class Handed:
-    """A delivery that nobody waits for: the message came by a call that has long been answered."""
+    """A delivery that nobody waits for: the message came by a call that has long been answered. It gives way to the
+    next one of the same id: what is posted again and again while it is held leaves nothing behind."""
 
-    live = True
+    live = False
 
     def settle(self, outcome: Outcome) -> None:
         """Nothing to be told."""

@@ -18,6 +18,7 @@ from typing import Any
 from agent.inbox.air import Air
 from agent.inbox.inbox import PLAYED, Inbox, Item, Outcome
 from agent.inbox.messages import Command, Speakable, TextMessage
+from agent.inbox.showing import revealed
 from agent.inbox.speech import Speech
 from agent.inbox.states import State as State
 from agent.inbox.states import States
@@ -33,9 +34,6 @@ HANDOVER_S = 0.32
 """How long before the end of a message the playout gets the next one: a renderer's lookahead and start."""
 SENT_S = 0.08
 """Sound that was released this long ago has been sent by every sink."""
-READ_LETTERS_S = 15.0
-SHORTEST_READ_S, LONGEST_READ_S = 1.5, 10.0
-"""A text that nobody can speak is shown as long as it takes to read."""
 
 
 class Program:
@@ -151,17 +149,29 @@ class Program:
     async def _hand_over(self, speech: Speech) -> None:
         if not await self._air.feed(speech):
             await self._unspoken(speech)
+            return
+        while speech.failure is not None and not speech.over:  # the rest of it does not come
+            if speech.broke_off:
+                await self._unspoken(speech)
+            elif self._air.again is not None:
+                await self._repeat()
+            else:
+                await self._change()
 
     async def _unspoken(self, speech: Speech) -> None:
-        """Nobody could say any of it: its text is shown instead, as long as one reads it, and it fails."""
+        """Nobody can say it, or the rest of it: the text is shown instead, as long as one reads it, and it fails."""
         while not speech.over and self._handed[0] is not speech:
             await self._change()
         message, reason = speech.item.message, speech.failure or "there was no sound in it"
-        if isinstance(message, TextMessage) and not speech.over:
-            self.on_caption(speech.item.id, message.data, True)
-            until = self._now() + reading_s(message.data)
-            while not speech.over and (left_s := until - self._now()) > 0:
-                await self._change(left_s)
+        if isinstance(message, TextMessage):
+            rest = message.data.removeprefix(speech.heard)
+            for text, seconds in revealed(rest):
+                if speech.over:
+                    break
+                self.on_caption(speech.item.id, text, text == rest)
+                until = self._now() + seconds
+                while not speech.over and (left_s := until - self._now()) > 0:
+                    await self._change(left_s)
         if not speech.over:
             self._handed.remove(speech)
             self._settle(speech, Outcome("failed", reason))
@@ -183,11 +193,13 @@ class Program:
         speech = self._air.ended(event)
         if speech is None:
             return
-        speech.captions.finished(event.position_s, interrupted=event.interrupted)
+        heard = speech.captions.finished(event.position_s, interrupted=event.interrupted)
         if speech.skipped is not None:
             outcome = Outcome("skipped", speech.skipped)
+        elif speech.failure is not None and not event.interrupted:
+            self._break_off(speech, heard or "")
+            return
         elif speech.failure is not None:
-            self._show(speech)
             outcome = Outcome("failed", speech.failure)
         elif event.interrupted:
             outcome = Outcome("skipped", "interrupted")
@@ -206,9 +218,12 @@ class Program:
             if self._ending:
                 self._changed.set()
 
-    def _show(self, speech: Speech) -> None:
-        if isinstance(speech.item.message, TextMessage):
-            self.on_caption(speech.item.id, speech.item.message.data, True)
+    def _break_off(self, speech: Speech, heard: str) -> None:
+        """What there was of it has been heard: whoever handed it over goes on with the rest."""
+        speech.broke_off, speech.heard, speech.segment = True, heard, None
+        self._handed.appendleft(speech)
+        self._states.enter(State.PROCESSING, speech.item.id)
+        self._changed.set()
 
     def _settle(self, speech: Speech, outcome: Outcome) -> None:
         speech.close()
@@ -388,9 +403,3 @@ class Program:
                 await self._changed.wait()
         except TimeoutError:
             pass
-
-
-def reading_s(text: str) -> float:
-    """How long one needs to read it."""
-    letters = sum(character.isalnum() for character in text)
-    return min(LONGEST_READ_S, max(SHORTEST_READ_S, letters / READ_LETTERS_S))

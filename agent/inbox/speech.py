@@ -38,6 +38,7 @@ class Speech:
         pushed_all: the playout has all of it.
         skipped: why it was cut or taken out, if it was.
         failure: why the rest of it does not come, if it does not.
+        broke_off: all that came of it has been heard, and that was not all; ``heard`` is the text of it.
         over: it is settled; nothing more is to be done with it.
     """
 
@@ -48,6 +49,8 @@ class Speech:
         self.pushed_all = False
         self.skipped: str | None = None
         self.failure: str | None = None
+        self.broke_off = False
+        self.heard = ""
         self.over = False
         self._caption = caption
         self.captions = Captions(caption)

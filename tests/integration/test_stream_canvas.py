@@ -235,6 +235,16 @@ def test_a_caption_costs_the_same_however_long_its_text_has_become(text: str) ->
     assert measured < len(text)
 
 
+@pytest.mark.parametrize("text", ["AI", "人工智能" * 10, "W" * 40])
+@pytest.mark.parametrize("size", [(160, 160), (360, 640), (1280, 720)])
+def test_a_label_stays_on_the_canvas(text: str, size: tuple[int, int]) -> None:
+    canvas = Canvas(Stage(*size, background="#000000", label=text))
+    luma = canvas.compose(plain(16), 0).to_ndarray()[: size[1]]
+    lit = np.flatnonzero((luma > 150).any(axis=0))
+    assert lit.size
+    assert lit[-1] < size[0] - 2
+
+
 def test_half_a_surrogate_pair_is_drawn_as_a_question_mark() -> None:
     one, other = (label(text, WIDTH, HEIGHT) for text in ("A\ud800I", "A?I"))
     assert (one.colours[0] == other.colours[0]).all()

@@ -9,7 +9,8 @@ import pytest
 from agent.inbox.inbox import Handed, Inbox, InboxFull, Outcome
 from agent.inbox.messages import TextMessage, parse
 from agent.inbox.program import HANDOVER_S
-from agent.inbox.states import EASE_S
+from agent.inbox.showing import LAST_S, LONGEST_READ_S, SHORTEST_READ_S, revealed
+from agent.inbox.states import EASE_S, State
 from agent.inbox.voicing import RECOVER_S
 from tests.doubles.clock import run_virtually
 from tests.doubles.program import Paper, Stage, kinds, perform
@@ -38,6 +39,23 @@ def test_a_redelivered_id_is_not_said_twice_and_the_newer_delivery_is_settled() 
     assert stage.words == ["alpha", "bravo", "charlie", "delta"]
     assert kinds(stage) == {"1": ["accepted", "started", "finished"]}
     assert stage.inbox.duplicates == 3
+
+
+def test_what_is_posted_again_and_again_while_it_is_held_leaves_nothing_behind() -> None:
+    async def script() -> None:
+        inbox, paper = Inbox(), Paper("broker's")
+        message = TextMessage(type="text", data="one", id="1")
+        inbox.put(message, paper)
+        for _ in range(100):
+            inbox.put(message, Handed())
+        (item,) = inbox.waiting
+        assert len(item.deliveries) == 2
+        taken = inbox.take()
+        assert taken is item
+        inbox.settle(item, Outcome("played"))
+        assert paper.outcomes == [Outcome("played")]
+
+    run_virtually(script())
 
 
 def test_a_control_that_comes_again_is_not_carried_out_again() -> None:
@@ -121,8 +139,15 @@ def test_what_nobody_can_say_is_shown_as_long_as_one_reads_it_and_fails_with_its
         stage.best.fail_after = stage.local.fail_after = 0
         paper, other = stage.send("1", text), stage.send("2", "india.")
         await stage.until(lambda: bool(stage.captions))
-        assert stage.captions == [("1", text, True)]
-        await asyncio.sleep(2.0)
+        began = asyncio.get_running_loop().time()
+        await stage.until(lambda: stage.captions[-1] == ("1", text, True))
+        # Seven words of thirty-seven letters before the last one.
+        assert asyncio.get_running_loop().time() - began == pytest.approx(37 / 15, abs=0.1)
+        shown = [caption for _, caption, _ in stage.captions]
+        assert shown == sorted(set(shown), key=len)
+        assert len(shown) == 8
+        assert stage.program.state is State.PROCESSING
+        await asyncio.sleep(0.5)
         stage.best.fail_after = stage.local.fail_after = None
         assert paper.outcomes == []
         await stage.settled()
@@ -136,17 +161,53 @@ def test_what_nobody_can_say_is_shown_as_long_as_one_reads_it_and_fails_with_its
     assert next(event.reason for event in stage.events if event.kind == "failed").startswith("the text could not")
 
 
-def test_a_failure_in_the_middle_plays_what_there_is_and_fails() -> None:
+def test_a_failure_in_the_middle_plays_what_there_is_shows_the_rest_and_fails() -> None:
     async def script(stage: Stage) -> None:
         stage.best.fail_after = 2
         stage.local.fail_after = 0
-        stage.send("1", "alpha bravo charlie delta.")
+        paper, other = stage.send("1", "alpha bravo charlie delta echo foxtrot."), stage.send("2", "golf.")
+        await stage.until(lambda: stage.program.state is State.TALKING)
+        await stage.until(lambda: stage.program.state is State.PROCESSING)
+        stage.best.fail_after = stage.local.fail_after = None
+        assert paper.outcomes == []
         await stage.settled()
-        assert stage.papers[0].outcomes[0].kind == "failed"
+        assert paper.outcomes[0].kind == "failed"
+        assert "no TTS left" in paper.outcomes[0].reason
+        assert other.outcomes == [Outcome("played")]
 
     stage = perform(script)
-    assert stage.words[:2] == ["alpha", "bravo"]
-    assert stage.captions[-1] == ("1", "alpha bravo charlie delta.", True)
+    assert stage.words == ["alpha", "bravo", "golf"]
+    shown = [text.strip() for name, text, _ in stage.captions if name == "1"]
+    assert shown[-1] == "bravo charlie delta echo foxtrot."
+    assert kinds(stage)["1"] == ["accepted", "started", "failed"]
+
+
+def test_what_broke_off_can_be_skipped_while_its_rest_is_shown() -> None:
+    async def script(stage: Stage) -> None:
+        stage.best.fail_after = 2
+        stage.local.fail_after = 0
+        paper = stage.send("1", "alpha bravo charlie delta echo foxtrot.")
+        await stage.until(lambda: stage.program.state is State.TALKING)
+        await stage.until(lambda: stage.program.state is State.PROCESSING)
+        await asyncio.sleep(0.3)
+        began = asyncio.get_running_loop().time()
+        assert stage.program.skip()
+        await stage.settled()
+        assert asyncio.get_running_loop().time() - began < 0.1
+        assert paper.outcomes == [Outcome("skipped", "skip")]
+        await stage.until(lambda: stage.program.state is State.IDLE)
+
+    perform(script)
+
+
+@pytest.mark.parametrize("text", ["word " * 2000, "你好" * 2000, "a", "... a ...", "Ein Satz, noch ein Satz."])
+def test_a_text_that_is_shown_grows_to_its_end_or_for_a_minute(text: str) -> None:
+    shown = list(revealed(text))
+    assert all(text.startswith(each) for each, _ in shown)
+    assert [len(each) for each, _ in shown] == sorted(len(each) for each, _ in shown)
+    total_s = sum(seconds for _, seconds in shown)
+    assert SHORTEST_READ_S <= total_s <= LONGEST_READ_S + LAST_S
+    assert (shown[-1][0] == text) == (len(text) < 900)
 
 
 @pytest.mark.parametrize(
