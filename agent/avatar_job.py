@@ -31,6 +31,7 @@ from agent.watched import WatchedRenderer
 from avatar.frames import MienError
 from avatar.playout import Finished, Playout, Started
 from avatar.renderer import Expression
+from rooms.livekit_calls import answering
 from rooms.livekit_sink import LiveKitSink
 from rooms.livekit_tracks import publish
 
@@ -208,6 +209,10 @@ class _Avatar:
         self._waiting: asyncio.TimerHandle | None = None
 
     async def run(self) -> str:
+        with answering(self._room, self._speech.methods):
+            return await self._stay()
+
+    async def _stay(self) -> str:
         room, sink = self._room, LiveKitSink(self._renderer.width, self._renderer.height)
         sink.watched = False
 

@@ -18,6 +18,7 @@ from livekit import rtc
 
 from avatar.frames import SAMPLE_RATE_HZ, MienError, Pcm
 from avatar.playout import Finished, Playout, Started
+from rooms.livekit_calls import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +77,14 @@ class RemoteSpeech:
 
     def begin(self, playout: Playout) -> None:
         self._playout = playout
-        local = self._room.local_participant
-        local.register_rpc_method(CLEAR, self._clear)
-        local.register_rpc_method(PAUSE, self._pause)
-        local.register_rpc_method(RESUME, self._resume)
-        local.register_rpc_method(ALIVE, lambda call: "ok")
         self._room.register_byte_stream_handler(TOPIC, self._stream)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._read_all()), loop.create_task(self._call_all())]
+
+    @property
+    def methods(self) -> dict[str, Answer]:
+        """What the agent calls it for; nobody must before `begin`."""
+        return {CLEAR: self._clear, PAUSE: self._pause, RESUME: self._resume, ALIVE: lambda call: "ok"}
 
     async def aclose(self) -> None:
         """Nothing is read or told any more."""

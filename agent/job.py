@@ -28,6 +28,7 @@ from agent.settings import Settings
 from agent.smalltalk import SmallTalk
 from agent.watch_history import METHOD, answer, away
 from rooms.livekit import LiveKitRoom, connect
+from rooms.livekit_calls import Answer, answering
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,12 @@ class Jobs:
         except BaseException:
             joining.cancel()
             raise
-        _answer_watch(context.room, conversation)
+        with answering(context.room, {METHOD: _alive(context.room, conversation)}):
+            return await self._run(context, conversation, size, ended)
+
+    async def _run(
+        self, context: JobContext, conversation: Conversation, size: tuple[int, int], ended: asyncio.Event
+    ) -> str:
         room = LiveKitRoom(conversation, context.room, width=size[0], height=size[1])
         running = asyncio.create_task(conversation.run(room), name=f"conversation {context.job.id}")
         ending = asyncio.create_task(ended.wait())
@@ -157,15 +163,15 @@ async def join(context: JobContext) -> None:
     context._on_connect()
 
 
-def _answer_watch(room: rtc.Room, conversation: Conversation) -> None:
-    """Tell `mien watch` that this conversation lives, and what was said; others in the room learn the former only."""
+def _alive(room: rtc.Room, conversation: Conversation) -> Answer:
+    """Tells `mien watch` that this conversation lives, and what was said; others in the room learn the former only."""
 
     def alive(call: rtc.RpcInvocationData) -> str:
         if call.caller_identity in room.remote_participants:
             return "ok"
         return answer(conversation.said, call.payload)
 
-    room.local_participant.register_rpc_method(METHOD, alive)
+    return alive
 
 
 def _told(metadata: str) -> dict[str, Any]:
