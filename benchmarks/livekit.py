@@ -5,6 +5,8 @@
    conversation, for each thing that is said: speech enough for the first picture → first packet.
 3. *worker*: speech that another agent sends over `lk.audio_stream` to `mien avatar`: its first sound → the avatar tells
    that it was released, with the call's way back, and the sink's 20 ms until the packet.
+
+Each part has a summary of its own.
 """
 
 from __future__ import annotations
@@ -197,13 +199,15 @@ async def main() -> int:
     parser = arguments("livekit", (__doc__ or "").splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part (all)")
     chosen = parser.parse_args()
-    report = Report("livekit", chosen.quick, chosen.out)
+    missed = 0
     with tempfile.TemporaryDirectory(prefix="mien-livekit-") as folder, livekit_server(Path(folder)) as livekit:
         for name, part in PARTS.items():
             if name in (chosen.part or PARTS):
+                report = Report(f"livekit.{name}", chosen.quick, chosen.out)
                 with report.attempt(name):
                     await part(report, livekit, chosen.quick)
-    return report.finish()
+                missed |= report.finish()
+    return missed
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ The real `mien agent` and a LiveKit server; people with livekit's own client in 
 1. *rooms*: one room after the other, all avatars telling stories, until it is full: as in sessions.py. Then each
    person asks something of their own, and nobody may get another's answer, or anything of another's avatar.
 2. *joins*: people come and leave, one after the other; memory, threads and file descriptors of the worker must be flat.
+
+Each part has a summary of its own.
 """
 
 from __future__ import annotations
@@ -125,15 +127,21 @@ async def main() -> int:
     parser.add_argument("--most", type=int, help=f"stop at this many rooms ({MOST})")
     parser.add_argument("--part", choices=("rooms", "joins"), action="append", help="only this part (both)")
     chosen = parser.parse_args()
-    report, quick = Report("rooms", chosen.quick, chosen.out), chosen.quick
+    quick, missed = chosen.quick, 0
+    parts = {
+        "rooms": lambda report, livekit: rooms(
+            report, livekit, chosen.most or (2 if quick else MOST), 8.0 if quick else WINDOW_S
+        ),
+        "joins": lambda report, livekit: joins(report, livekit, *((10, 10) if quick else (JOINS, WARM_UP))),
+    }
     with tempfile.TemporaryDirectory(prefix="mien-rooms-") as folder, livekit_server(Path(folder)) as livekit:
-        if "rooms" in (chosen.part or ("rooms",)):
-            with report.attempt("rooms"):
-                await rooms(report, livekit, chosen.most or (2 if quick else MOST), 8.0 if quick else WINDOW_S)
-        if "joins" in (chosen.part or ("joins",)):
-            with report.attempt("joins"):
-                await joins(report, livekit, *((10, 10) if quick else (JOINS, WARM_UP)))
-    return report.finish()
+        for name, part in parts.items():
+            if name in (chosen.part or parts):
+                report = Report(f"rooms.{name}", quick, chosen.out)
+                with report.attempt(name):
+                    await part(report, livekit)
+                missed |= report.finish()
+    return missed
 
 
 if __name__ == "__main__":
