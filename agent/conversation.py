@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
-from livekit.agents import NOT_GIVEN, Agent, AgentSession, FlushSentinel, llm
+from livekit.agents import NOT_GIVEN, Agent, AgentSession, FlushSentinel, llm, stt
 from livekit.agents.voice import (
     AgentStateChangedEvent,
     ConversationItemAddedEvent,
@@ -21,6 +22,7 @@ from livekit.agents.voice import (
     UserInputTranscribedEvent,
     UserStateChangedEvent,
 )
+from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from agent.amusement import Amusement
 from agent.metrics import Metrics
@@ -281,7 +283,12 @@ class Conversation:
         self._metrics.error(type(event.source).__name__)
         error = getattr(event.error, "error", event.error)
         logger.error("%s: %s", type(event.source).__name__, error)
-        if not getattr(event.error, "recoverable", True):
+        if getattr(event.error, "recoverable", True):
+            return
+        if isinstance(event.source, stt.STT):
+            text = f"What you said was not understood ({error}). Please say it again, or write."
+            self._notice("warning", "not_understood", text)
+        else:
             self._notice("error", "part_failed", f"{type(event.source).__name__} failed: {error}")
 
     def _part_changed(self, code: str, text: str) -> None:
@@ -371,6 +378,9 @@ def _make_session(models: Models, turn: TurnSettings) -> AgentSession[None]:
             "preemptive_generation": {"enabled": True, "preemptive_tts": True},
         },
         use_tts_aligned_transcript=True,
+        # After the fourth in a row the session would end. A part that fails is told of each time; whoever was not
+        # understood may still write, and it may work again.
+        conn_options=SessionConnectOptions(max_unrecoverable_errors=sys.maxsize),
         # Echo is cancelled by the browser, and its rest kept out before the session hears it (rooms/microphone.py).
         aec_warmup_duration=None,
         # What is still being recognized when the person has left is of no use.

@@ -268,6 +268,22 @@ async def test_a_dead_model_is_said_aloud_and_on_the_page() -> None:
         await until(lambda: talk.loud(0.5), "a word about it")
 
 
+async def test_who_is_not_understood_again_and_again_may_still_write() -> None:
+    async with talking(STT_PROVIDER="pocketsphinx") as talk:
+        await talk.local.sphinx.aclose()
+        said = await talk.speech("Hello?")
+        for times in range(1, 6):  # livekit-agents ends a session at the fourth failure in a row
+            await talk.person.say(said)
+            await until(
+                lambda times=times: [n["code"] for n in talk.of_type("notice")] == ["not_understood"] * times,  # type: ignore[misc]
+                "a notice for each",
+            )
+        talk.endpoint.replies = ["I am here."]
+        talk.room.write({"type": "chat", "id": "1", "text": "Are you there?"})
+        await until(lambda: bool(talk.captions()) and talk.captions()[-1]["final"], "an answer")
+        assert talk.captions()[-1]["text"] == "I am here."
+
+
 async def test_a_lost_connection_holds_the_speech() -> None:
     async with talking() as talk:
         talk.endpoint.replies = [LONG]
