@@ -33,7 +33,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]*", re.IGNORECASE)
 _ON_BEHALF = "lk.publish_on_behalf"
 """Attribute of an avatar that speaks for an agent elsewhere."""
 _NAME = "lk.agent.name"
-_WITHOUT_EGRESS = "or send it yourself: mien stream --rtmp, mien talk --rtmp (docs/streaming.md)"
+_WITHOUT_EGRESS = "or have the agent send it itself: mien agent start --rtmp (docs/streaming.md)"
 
 
 class EgressError(MienError):

@@ -87,6 +87,10 @@ class Stream:
         self._began = time.monotonic()
         self._persona: Persona = load_persona(settings.avatar.persona)
         self._face: Face = choose_face(_fitting(settings), self._persona)
+        if settings.broker.configured:
+            from agent.inbox.amqp_address import Address as Broker
+
+            Broker.from_settings(settings.broker)  # one that is none is told now, and not once it is on air
         self._targets = tuple(Address.parse(url.get_secret_value()) for url in stream.urls)
         self._provenance = Provenance(version(), self._persona.name, self._face.backend)
         self._stage = Stage(

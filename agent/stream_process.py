@@ -7,6 +7,7 @@ which takes it seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
@@ -18,6 +19,7 @@ from typing import NoReturn
 
 from agent.settings import Settings
 from agent.stream import Stream
+from agent.stream_log import log_beside
 from agent.stream_speaker import import_voices
 
 STOP_S = 20.0
@@ -30,6 +32,7 @@ def run(settings: Settings) -> NoReturn:
     Raises:
         MienError: a setting cannot be met (an address that is none, a clip that is not there, a port in use, …).
     """
+    log_beside()
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:
@@ -50,7 +53,6 @@ def run(settings: Settings) -> NoReturn:
     # As in `mien talk`: what remains are threads of the native libraries, and taking the interpreter down around them
     # may end in a crash.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)
 
 
@@ -96,7 +98,8 @@ class _Streaming:
         stopping = asyncio.wrap_future(self._stopping)
         lines = sys.stdin.fileno() if sys.stdin is not None else None
         async with Stream(self._settings, load=self._load, lines=lines) as stream:
-            print(f"Mien is on air; watch it at {stream.url}  (Ctrl-C ends it)", flush=True)
+            text = f"Mien is on air; watch it at {stream.url}  (Ctrl-C ends it)"
+            threading.Thread(target=_announce, args=(text,), name="announce", daemon=True).start()
             await asyncio.wait([stopping, stream.broken], return_when=asyncio.FIRST_COMPLETED)
             if stream.broken.done():
                 stream.broken.result()
@@ -106,3 +109,9 @@ class _Streaming:
         asked: Future[None] = Future()
         self._asked.put(asked)
         await asyncio.wrap_future(asked)
+
+
+def _announce(text: str) -> None:
+    """On a thread of its own: to a terminal that was stopped, a disk that is full, or a reader that has gone."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)

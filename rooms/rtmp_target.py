@@ -51,6 +51,23 @@ class TargetStatus:
     behind_ms: float
 
 
+class Waits:
+    """How long to wait before it is tried again, by what has gone wrong so far."""
+
+    def __init__(self) -> None:
+        self._next_s = FIRST_WAIT_S
+
+    def after(self, error: Disconnected, lasted_s: float) -> float:
+        """Args:
+        lasted_s: how long there was a connection, or was tried to make one.
+        """
+        # Whoever is not there now may have been restarted: what was refused before says nothing any more.
+        longest_s = LONGEST_REFUSED_S if isinstance(error, Refused) else LONGEST_WAIT_S
+        wait_s = FIRST_WAIT_S if lasted_s > SETTLED_S else min(self._next_s, longest_s)
+        self._next_s = min(2 * wait_s, longest_s)
+        return wait_s
+
+
 class RtmpTarget:
     """Starts at once. `offer` and `status` may be called from any thread.
 
@@ -110,19 +127,16 @@ class RtmpTarget:
     # -- the thread
 
     def _run(self) -> None:
-        wait_s = FIRST_WAIT_S
+        waits = Waits()
         while not self._closing:
             began = time.monotonic()
             try:
                 self._stream()
             except Disconnected as error:
-                if time.monotonic() - began > SETTLED_S:
-                    wait_s = FIRST_WAIT_S
-                refused = isinstance(error, Refused)
-                self._failed(error, refused, wait_s)
+                wait_s = waits.after(error, time.monotonic() - began)
+                self._failed(error, isinstance(error, Refused), wait_s)
                 if not self._closing:
                     self._sleep(wait_s)
-                wait_s = min(2 * wait_s, LONGEST_REFUSED_S if refused else LONGEST_WAIT_S)
             except Exception:  # a fault of ours in one target's thread: the others go on, and so does this one
                 log.exception("publishing to %s failed; it is tried again", self._address)
                 self._set("waiting", "a fault inside Mien; the log has it")

@@ -171,7 +171,7 @@ class Amqp:
                     tasks.create_task(self.events.publish(events, out.default_exchange))
                     tasks.create_task(self._take(letters, queue))
                     tasks.create_task(self._take(letters, steering))
-                    tasks.create_task(self._watch(link))
+                    tasks.create_task(self._watch(out))
                     self._letters = letters
                     self.connections += 1
                     self._tell_connected(True)
@@ -250,12 +250,11 @@ class Amqp:
     def _acknowledged(self, message_id: str) -> None:
         self._nameless.settled(message_id, asyncio.get_running_loop().time())
 
-    async def _watch(self, link: AbstractConnection) -> None:
-        """How many wait in the broker; and that it still knows us as a consumer."""
+    async def _watch(self, channel: AbstractChannel) -> None:
+        """How many wait in the broker; and that it still knows us as a consumer. A queue that is not there any more
+        closes the channel, and with it the connection."""
         while True:
-            channel = await link.channel()
             declared = (await channel.declare_queue(self._queue, passive=True)).declaration_result
-            await channel.close()
             self.ready = declared.message_count
             if declared.consumer_count == 0:
                 raise _Lost("the queue was deleted and made again, without us")

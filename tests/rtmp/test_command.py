@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -23,7 +25,7 @@ import pytest
 from agent.inbox.inbox import CAPACITY
 from benchmarks.children import tied
 from benchmarks.rtmpreader import Reader
-from benchmarks.rtmpserver import ROOT, RtmpServer
+from benchmarks.rtmpserver import ROOT, RtmpServer, free_port
 from tests.rtmp.air import eventually
 
 pytestmark = [pytest.mark.rtmp, pytest.mark.timeout(180)]
@@ -165,6 +167,10 @@ async def test_a_recording_survives_a_kill(server: RtmpServer, tmp_path: Path) -
         (("--rtmp", "http://example.org/live/secret"), "rtmp://"),
         (("--rtmp", "rtmp://127.0.0.1:1/live/secret", "--background", "#12345"), "#rrggbb"),
         (("--rtmp", "rtmp://127.0.0.1:1/live/secret", "--background", "/nowhere.png"), "no file"),
+        (
+            ("--rtmp", "rtmp://127.0.0.1:1/live/secret", "--amqp", "http://me:secret@broker"),
+            "amqp://user:password@host",
+        ),
     ],
 )
 async def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -173,6 +179,7 @@ async def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, options: tuple
     (line,) = [line for line in command.log.read_text().splitlines() if line.startswith("mien:")]
     assert message in line
     assert "secret" not in command.log.read_text()
+    assert "off air" not in command.log.read_text(), "it had gone on air before"
 
 
 async def test_an_idle_clip_is_on_air_while_nothing_is_said(server: RtmpServer, tmp_path: Path) -> None:
@@ -269,3 +276,38 @@ async def _posted(command: Command, data: str, **fields: str) -> tuple[int, dict
     body = {"type": "text", "data": data} | fields
     async with aiohttp.ClientSession() as client, client.post(f"{command.url}api/say", json=body) as answer:
         return answer.status, await answer.json()
+
+
+async def test_a_log_that_nobody_reads_and_a_full_disk_hold_nothing_up(server: RtmpServer, tmp_path: Path) -> None:
+    taken, given = os.pipe()
+    fcntl.fcntl(given, fcntl.F_SETPIPE_SZ, 4096)
+    port = free_port()
+    with open("/dev/full", "wb") as full:  # noqa: ASYNC230, PTH123 - a device
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent.cli", "stream", "--verbose", "--size", "256", "--port", str(port),
+            cwd=ROOT,
+            env=os.environ | {"RTMP_URL": server.url("a"), "RTMP_RESOLUTION": "480x270", "RTMP_BITRATE": "600"},
+            stdin=asyncio.subprocess.PIPE, stdout=full, stderr=given, preexec_fn=tied(),
+        )  # fmt: skip
+    command = Command(process, tmp_path, time.monotonic(), f"http://127.0.0.1:{port}/")
+
+    def served() -> bool:
+        with contextlib.suppress(OSError):
+            return bool(command.health())
+        return False
+
+    try:
+        await eventually(served, READY_S, "serving")
+        await command.ready()
+        command.say("Nobody reads what I log, and I say this all the same.")
+        await eventually(lambda: command.health()["queue"]["settled"]["played"] == 1, 30, "speaking")
+        assert "a" in server.publishers()
+        assert select.select([], [given], [], 0)[1] == [], "the log still fits its pipe: the test shows nothing"
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(taken)
+        os.close(given)
