@@ -78,7 +78,7 @@ class Order:
         """
         try:
             told = json.loads(metadata)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise OrderError("the dispatch's metadata is not JSON; livekit-plugins-mien writes it") from None
         if not isinstance(told, dict) or not {"identity", "on_behalf_of"} <= set(told) <= _FIELDS:
             raise OrderError(f"the metadata must hold identity and on_behalf_of, and at most {sorted(_FIELDS)}")
@@ -179,9 +179,10 @@ class AvatarJobs:
         try:
             async with asyncio.timeout(JOIN_S):
                 await join(context)
-        finally:
-            renderer = await drawing
-        renderer = WatchedRenderer(renderer)
+        except BaseException:
+            await (await drawing).aclose()
+            raise
+        renderer = WatchedRenderer(await drawing)
         avatar = _Avatar(context.room, order.on_behalf_of, renderer, self._metrics)
         running = asyncio.create_task(avatar.run(), name=f"avatar {context.job.id}")
         ending = asyncio.create_task(ended.wait())
