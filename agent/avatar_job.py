@@ -179,9 +179,10 @@ class AvatarJobs:
         try:
             async with asyncio.timeout(JOIN_S):
                 await join(context)
-        finally:
-            renderer = await drawing
-        renderer = WatchedRenderer(renderer)
+        except BaseException:
+            await (await drawing).aclose()
+            raise
+        renderer = WatchedRenderer(await drawing)
         avatar = _Avatar(context.room, order.on_behalf_of, renderer, self._metrics)
         running = asyncio.create_task(avatar.run(), name=f"avatar {context.job.id}")
         ending = asyncio.create_task(ended.wait())

@@ -110,6 +110,12 @@ class Conversation:
             leaving.cancel()
             await self._close(clock)
 
+    async def discard(self) -> None:
+        """In place of `run`, where nobody can be met."""
+        self._playout.close()
+        await self._models.aclose()
+        await self._renderer.aclose()
+
     async def _start_session(self, room: Room) -> None:
         session = self._session
         session.output.audio = self._output

@@ -27,6 +27,7 @@ from agent.persona import Persona
 from agent.settings import Settings
 from agent.smalltalk import SmallTalk
 from agent.watch_history import METHOD, answer, away
+from avatar.frames import MienError
 from rooms.livekit import LiveKitRoom, connect
 from rooms.livekit_calls import Answer, answering
 
@@ -74,6 +75,9 @@ class Jobs:
         reason = "error"
         try:
             reason = await self._converse(context, ended)
+        except MienError as error:
+            logger.error("conversation %s: %s", job, error)
+            self._metrics.error("conversation")
         except Exception:  # one conversation's failure must not reach the others; it is logged and told to its room
             logger.exception("conversation %s failed", job)
             self._metrics.error("conversation")
@@ -95,8 +99,12 @@ class Jobs:
         joining = asyncio.create_task(join(context))
         try:
             conversation, size = await self._make(context)
-            async with asyncio.timeout(JOIN_S):
-                await joining
+            try:
+                async with asyncio.timeout(JOIN_S):
+                    await joining
+            except BaseException:
+                await conversation.discard()
+                raise
         except BaseException:
             joining.cancel()
             raise
@@ -129,8 +137,6 @@ class Jobs:
 
     async def _make(self, context: JobContext) -> tuple[Conversation, tuple[int, int]]:
         job = context.job
-        # Static layers are drawn, which takes a while.
-        renderer = await asyncio.to_thread(self._face.make, hash(job.id) & 0xFFFF)
         told = _told(job.metadata)
         timezone, before = told.get("timezone"), away(told)
         models = choose_models(
@@ -140,6 +146,12 @@ class Jobs:
             local=self._local,
             timezone=timezone if isinstance(timezone, str) else None,
         )
+        try:
+            # Static layers are drawn, which takes a while.
+            renderer = await asyncio.to_thread(self._face.make, hash(job.id) & 0xFFFF)
+        except BaseException:
+            await models.aclose()
+            raise
         if before is not None and isinstance(models.llm, SmallTalk):
             before = replace(before, words=BACK)
         conversation = self._kind(
