@@ -20,10 +20,9 @@ import numpy as np
 
 from avatar.frames import TICK_MS, MienError, Pcm
 from avatar.musetalk.admission import Admission
-from avatar.musetalk.dispatch import Check
 from avatar.musetalk.guests import Ask, Identity, Outcome
 from avatar.musetalk.jobs import PictureCore
-from avatar.musetalk.mouths import incoherence
+from avatar.musetalk.mouths import Check, incoherence
 from avatar.musetalk.runner import Runner
 from avatar.musetalk.scheduler import Speeds
 from avatar.musetalk.tiers import Tier
