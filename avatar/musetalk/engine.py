@@ -142,6 +142,7 @@ class Engine:
             self._admission.fps = self._runner.fps
             refusal = self._admission.refusal(now, self._runner.vram, patient=patient)
             if refusal is not None:
+                self._runner.look()  # what it saw last may be long ago; who asks again shall hear what is so then
                 raise refusal
             session = Session(self, next(self._numbers), identity, patient=patient)
             self._sessions[session.number] = session

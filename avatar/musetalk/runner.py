@@ -133,6 +133,10 @@ class Runner:
         """A picture of its speech was shown without being asked for here."""
         self._commands.put(lambda: self._tiers.spoke(session, time.monotonic()) if session in self._guests else None)
 
+    def look(self) -> None:
+        """Look at the device's memory: where nobody speaks no batch does."""
+        self._commands.put(lambda: self._look_at_memory(time.monotonic()))
+
     # -- the thread
 
     def _live(self) -> None:

@@ -320,6 +320,22 @@ def test_lips_that_step_down_take_half_of_what_waits_from_the_gpu_at_once() -> N
     assert all(isinstance(outcome, np.ndarray) for outcome in answers.values())
 
 
+def test_memory_that_was_full_is_looked_at_again_though_nobody_speaks() -> None:
+    core = CoreDouble(memory=Vram(90, 100))
+    with running(core) as engine:
+        with pytest.raises(Refused, match="memory is 90% full"):
+            opened(engine)
+        core.memory = Vram(10, 100)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                opened(engine)
+                break
+            except Refused:
+                assert time.monotonic() < deadline, "refused for ever"
+                time.sleep(0.05)
+
+
 def test_admission_looks_at_memory_and_rate() -> None:
     core = CoreDouble({1: 0.02}, memory=Vram(90, 100))
     with running(core) as engine, pytest.raises(Refused, match="memory is 90% full"):
