@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,14 @@ def _readied(portrait: Path, size_px: int) -> Prepared:
     return prepared(loaded.picture, loaded.mesh, loaded.curves, size_px)
 
 
-def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
-    """Which face this is. A portrait of the settings wins over the persona's, and that over the drawn character.
+def choose_face(
+    settings: AvatarSettings, persona: Persona, *, unavailable: Callable[[Path], str | None] | None = None
+) -> Face:
+    """Which face this is. A portrait of the settings wins over the persona's, and that over the drawn character; where
+    it was prepared for MuseTalk and card and weights are there, MuseTalk moves it.
+
+    Args:
+        unavailable: says why MuseTalk cannot run on this machine with the weights of a folder; None: it is looked.
 
     Raises:
         MienError: a renderer was asked for by name that cannot be had, or the portrait cannot be used.
@@ -107,24 +114,37 @@ def choose_face(settings: AvatarSettings, persona: Persona) -> Face:
         read_manifest(portrait)
     match settings.backend:
         case "musetalk":
-            reason = _not_musetalk(portrait, settings.weights)
+            reason = _lacking(settings.weights, unavailable) or _unfit(portrait)
             if reason is None:
                 return Face("musetalk", "AVATAR_BACKEND asks for it", settings, persona, portrait)
             why = f"not musetalk, as AVATAR_BACKEND asks: {reason}"
             return Face("puppet" if portrait is None else "portrait", why, settings, persona, portrait)
-        case "auto" | "puppet" if portrait is not None:
+        case "auto" if portrait is not None:
+            reason = _unfit(portrait) or _lacking(settings.weights, unavailable)  # torch is imported only if need be
+            if reason is None:
+                return Face("musetalk", f"{whose}; card and weights are there", settings, persona, portrait)
+            return Face("portrait", f"{whose}; drawn on the CPU, not musetalk: {reason}", settings, persona, portrait)
+        case "puppet" if portrait is not None:
             return Face("portrait", whose, settings, persona, portrait)
         case "auto":
-            return Face("puppet", "drawn on the CPU; this version has no other moving face", settings, persona)
+            return Face("puppet", "drawn on the CPU, not musetalk: that takes a portrait", settings, persona)
         case "puppet" | "static":
             return Face(settings.backend, "AVATAR_BACKEND asks for it", settings, persona, portrait)
 
 
-def _not_musetalk(portrait: Path | None, weights: Path) -> str | None:
-    """Why a conversation has no lips of MuseTalk's."""
-    from agent.face_musetalk import missing  # on demand: it may import torch
+def _unfit(portrait: Path | None) -> str | None:
+    """Why MuseTalk cannot move this portrait."""
+    from agent.face_musetalk import unfit  # on demand: nobody else needs it
 
-    return missing(portrait, weights)
+    return unfit(portrait)
+
+
+def _lacking(weights: Path, unavailable: Callable[[Path], str | None] | None) -> str | None:
+    """Why MuseTalk cannot run on this machine."""
+    if unavailable is None:
+        from avatar.musetalk.live import unavailable  # on demand: it imports torch where that is installed
+
+    return unavailable(weights)
 
 
 def paint_ahead(face: Face) -> Future[Picture]:

@@ -1,4 +1,4 @@
-"""A portrait that MuseTalk speaks for: whether it can be had here, and its renderer on the process's one engine.
+"""A portrait that MuseTalk speaks for: whether it was prepared for that, and its renderer on the process's one engine.
 
 In: a portrait's folder, the weights' folder. Out: a renderer, or why there is none.
 """
@@ -12,21 +12,15 @@ from pathlib import Path
 
 from avatar.musetalk.config import MUSETALK_V15
 from avatar.musetalk.engine import Engine
-from avatar.musetalk.live import unavailable
-from avatar.musetalk.portrait_frames import cycle_length, frame_at, has_musetalk, latents_of, load_frames
+from avatar.musetalk.portrait_frames import has_musetalk, latents_of, load_frames
 from avatar.musetalk.renderer import MuseTalkRenderer, Person
 
 Engines = Callable[[Path, Person], Engine]
 """Gives the engine for the weights of a folder; blocks until it is ready."""
 
 
-def missing(portrait: Path | None, weights: Path) -> str | None:
-    """Why MuseTalk cannot speak for this portrait here, as the rest of a sentence; None if it can."""
-    return unavailable(weights) or unfit(portrait)
-
-
 def unfit(portrait: Path | None) -> str | None:
-    """Why not for this portrait anywhere; None if it was prepared for it.
+    """Why MuseTalk cannot speak for this portrait anywhere, as the rest of a sentence; None if it can.
 
     Raises:
         PortraitError: it is no portrait.
@@ -49,8 +43,7 @@ def person(portrait: Path) -> Person:
         PortraitError, AvatarError: it cannot be used; the reason is told.
     """
     frames = load_frames(portrait, MUSETALK_V15)
-    count = len(frames.bodies)
-    return Person(frames.avatar_frames(MUSETALK_V15), [frame_at(tick, count) for tick in range(cycle_length(count))])
+    return Person(frames.avatar_frames(MUSETALK_V15), frames.cycle)
 
 
 @dataclass(frozen=True, slots=True)

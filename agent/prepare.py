@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from agent.prepare_idle import LOOP_TICKS, idle_pictures
 from agent.prepare_look import calmest, cuts, found_in, look_at, stretch_of
 from agent.prepare_musetalk import NotForMuseTalk, prepared_frames, square_for_all
 from agent.prepare_preview import preview_of
@@ -91,15 +92,30 @@ class _Seen:
         image: the picture that the still portrait is made of, BGR, and its mesh.
         crop: the square that is used.
         found: what is to be said.
-        moving: all pictures for MuseTalk with their meshes, made as they are asked for, and how many.
+        moving: all pictures for MuseTalk with their meshes, made as they are asked for; None: a single picture, whose
+            idle life is to be drawn.
     """
 
     image: Bytes
     mesh: FaceMesh
     crop: tuple[int, int, int]
     found: list[Finding]
-    moving: Iterable[tuple[Bytes, FaceMesh]]
-    count: int
+    moving: _Moving | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moving:
+    """Pictures of a clip from one on, with their meshes."""
+
+    clip: Clip
+    first: int
+    meshes: list[FaceMesh]
+
+    def __len__(self) -> int:
+        return len(self.meshes)
+
+    def __iter__(self) -> Iterator[tuple[Bytes, FaceMesh]]:
+        return ((self.clip.picture(self.first + n), mesh) for n, mesh in enumerate(self.meshes))
 
 
 def prepare(
@@ -153,8 +169,14 @@ def prepare(
         if musetalk is not None:
             step("boxes, masks and latents for MuseTalk")
             encoder = _encoder(musetalk, asking)
-            with musetalk.bar("pictures", seen.count) as show:
-                frames = prepared_frames(seen.moving, seen.crop, musetalk.size_px, encoder, show)
+            size_px = musetalk.size_px
+            if seen.moving is None:
+                moving, count = idle_pictures(picture, mesh, curves, size_px), LOOP_TICKS
+                with musetalk.bar("pictures", count) as show:
+                    frames = prepared_frames(moving, (0, 0, size_px), size_px, encoder, show, "loop")
+            else:
+                with musetalk.bar("pictures", len(seen.moving)) as show:
+                    frames = prepared_frames(seen.moving, seen.crop, size_px, encoder, show)
 
         step(f"writing {out}")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -203,7 +225,7 @@ def _see_picture(source: Path) -> tuple[_Seen, str]:
         )
     mesh = finder.mesh(image, faces[0])
     crop = square_around(mesh, width, height)
-    seen = _Seen(image, mesh, crop, findings(width, height, faces, mesh), [(image, mesh)], 1)
+    seen = _Seen(image, mesh, crop, findings(width, height, faces, mesh))
     return seen, hashlib.sha256(content).hexdigest()
 
 
@@ -238,8 +260,7 @@ def _see_video(source: Path, clip: Clip, musetalk: ForMuseTalk) -> _Seen:
     # Whether it is the only face was judged over all pictures.
     found += findings(clip.width, clip.height, FaceFinder().faces(image)[:1], mesh)
     crop = square_for_all(square_around(mesh, clip.width, clip.height), meshes, clip.width, clip.height)
-    moving = ((clip.picture(first + n), own) for n, own in enumerate(meshes))
-    return _Seen(image, mesh, crop, found, moving, len(meshes))
+    return _Seen(image, mesh, crop, found, _Moving(clip, first, meshes))
 
 
 def _encoder(musetalk: ForMuseTalk, asking: Asking) -> LatentEncoder | None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from avatar.frames import MienError, Planes
 from avatar.musetalk.config import MUSETALK_V15
-from avatar.musetalk.portrait_frames import PreparedFrames, decoded, encoded
+from avatar.musetalk.portrait_frames import Cycle, PreparedFrames, decoded, encoded
 from avatar.musetalk.portrait_landmarks import Box, face_box, landmarks_68
 from avatar.musetalk.portrait_mask import jaw_mask
 from avatar.portrait_detect import FaceMesh
@@ -61,6 +61,7 @@ def prepared_frames(
     size_px: int,
     encoder: LatentEncoder | None,
     progress: Callable[[int], None],
+    order: Cycle = "ping-pong",
 ) -> PreparedFrames:
     """All pictures of an idle cycle, each once.
 
@@ -70,6 +71,7 @@ def prepared_frames(
         size_px: its side when finished; even.
         encoder: makes the latents; None: there are none.
         progress: told how many pictures are done.
+        order: how they follow each other.
 
     Raises:
         NotForMuseTalk: safetensors is not installed, or a face lies outside the square.
@@ -93,7 +95,7 @@ def prepared_frames(
         progress(n + 1)
     # The latents are those of the pictures as they will be read back.
     mp4 = encoded(tuple(bodies))
-    frames = PreparedFrames(mp4, decoded(mp4), tuple(boxes), tuple(masks), np.stack(landmarks), None, None)
+    frames = PreparedFrames(mp4, decoded(mp4), tuple(boxes), tuple(masks), np.stack(landmarks), None, None, order)
     return frames if encoder is None else frames.with_latents(encoder)
 
 

@@ -126,7 +126,7 @@ class Admission:
                 f"lips, and at most {NONE_SHARE:.1%} may",
                 RETRY_S,
             )
-        if crowding.half > HALF_SHARE:
+        if crowding.half > HALF_SHARE and self._lives:  # who is alone takes nothing from others
             return Refused(
                 f"{rate}with {len(self)} conversations and one more {crowding.half:.0%} of the speech would have lips "
                 f"at {FPS / 2:g} a second, and at most {HALF_SHARE:.0%} may",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avatar.frames import MienError, Planes
@@ -18,9 +18,10 @@ from avatar.musetalk.avatars import AvatarFrame
 from avatar.musetalk.calls import Calls
 from avatar.musetalk.guests import Ask, Guest, PictureLost, encode
 from avatar.musetalk.jobs import Job, OutOfMemory, Pending, PictureCore
-from avatar.musetalk.mouths import carried, eased
+from avatar.musetalk.mouths import Check, carried, eased, unfit
 from avatar.musetalk.scheduler import AHEAD_S, Scheduler, Speeds
 from avatar.musetalk.tiers import Tiers
+from avatar.musetalk.uploads import LOOK_AGAIN_S, Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ FAILURES_IN_A_ROW = 3
 UNFIT_IN_A_ROW = 25
 """Pictures that were not finite or not a face, from whomever, without a good one between."""
 IN_FLIGHT = 2
-
-Check = Callable[[Planes, AvatarFrame], str | None]
 
 
 class DeviceLost(MienError):
@@ -60,6 +59,7 @@ class Dispatch:
         self.batches = 0
         self.unfit = 0
         self.scheduler: Scheduler[Ask] = Scheduler(speeds)
+        self.uploads = Uploads(core, calls, max(speeds.batch_s.values()))
         self._core = core
         self._guests = guests
         self._tiers = tiers
@@ -92,12 +92,21 @@ class Dispatch:
         due = self.scheduler.due_s(now)
         if due is None and self._flying:
             due = self.scheduler.free_s - AHEAD_S
+        if self.uploads.waiting:
+            due = now + LOOK_AGAIN_S if due is None else min(due, now + LOOK_AGAIN_S)
         return None if due is None else max(0.0, due - now)
+
+    def upload(self, now: float) -> None:
+        """Bring a piece of a portrait onto the device, if there is one and everybody's pictures can wait for it."""
+        if self.uploads.due(now, self.scheduler, (ask for asks, _, _ in self._flying for ask in asks)):
+            for ask in self.uploads.bring(self.scheduler.free_s, self._lost):
+                self.scheduler.add(ask)
+            self.scheduler.freed(time.monotonic())
 
     def let_go(self) -> None:
         """Of the core and of what is on it; nothing is asked of this object any more."""
         self._flying.clear()
-        del self._core
+        del self._core, self.uploads
 
     # -- asks
 
@@ -105,8 +114,8 @@ class Dispatch:
         guest = self._guests.get(ask.session)
         if guest is None or not ask.wanted:
             return
-        if guest.error is not None:
-            ask.resolve(guest.error)
+        if guest.portrait.error is not None:
+            ask.resolve(guest.portrait.error)
             return
         now = time.monotonic()
         self._tiers.spoke(ask.session, now)
@@ -119,12 +128,15 @@ class Dispatch:
                 self._carry(guest, guest.shown[3], guest.identity.frames[guest.shown[2]], ask)
                 return
         guest.asks[ask.segment, ask.n] = ask
-        self.scheduler.add(ask)
+        if not self.uploads.holds(ask, guest.portrait):
+            self.scheduler.add(ask)
 
     def withdraw(self, ask: Ask) -> None:
         ask.wanted = False
         if self.scheduler.drop(ask):
             self._settled(ask, time.monotonic())
+        elif self.uploads.drop(ask):
+            self._forget(ask)
         for other in ask.company:
             if other.wanted:
                 self.ask(other, False)
@@ -140,16 +152,20 @@ class Dispatch:
 
     def leave(self, session: int) -> None:
         self.scheduler.leave(session)
+        self.uploads.leave(session)
 
     def _settled(self, ask: Ask, now: float) -> None:
         """It is in time, or late, or was not wanted any more before it was due."""
-        guest = self._guests.get(ask.session)
-        if guest is not None and guest.asks.get((ask.segment, ask.n)) is ask:
-            del guest.asks[ask.segment, ask.n]
+        self._forget(ask)
         late = now > ask.deadline_s
         if ask.wanted or late:
             self._tiers.shown(ask.session, late, now)
             self.scheduler.settle(ask.session, now - ask.deadline_s)
+
+    def _forget(self, ask: Ask) -> None:
+        guest = self._guests.get(ask.session)
+        if guest is not None and guest.asks.get((ask.segment, ask.n)) is ask:
+            del guest.asks[ask.segment, ask.n]
 
     # -- batches
 
@@ -191,7 +207,10 @@ class Dispatch:
                 self._hand_out(asks, pictures)
 
     def _job(self, ask: Ask) -> Job:
-        return Job(self._features(ask), self._guests[ask.session].avatar, ask.frame)
+        place = self._guests[ask.session].portrait.at(ask.frame)
+        assert place is not None, "its frame was there when it was scheduled"
+        avatar, frame = place
+        return Job(self._features(ask), avatar, frame)
 
     def _features(self, ask: Ask) -> Any:
         guest = self._guests.get(ask.session)
@@ -247,7 +266,7 @@ class Dispatch:
             if guest is None:
                 continue
             frame = guest.identity.frames[ask.frame]
-            reason = self._unfit(picture, frame)
+            reason = unfit(picture, frame, self._check)
             if picture is None or reason is not None:
                 self.unfit += 1
                 self._unfit_in_a_row += 1
@@ -263,14 +282,6 @@ class Dispatch:
             self._settled(ask, time.monotonic())
         if self._unfit_in_a_row >= UNFIT_IN_A_ROW:
             raise DeviceLost(f"{self._unfit_in_a_row} pictures in a row were not fit to be shown")
-
-    def _unfit(self, picture: Planes | None, frame: AvatarFrame) -> str | None:
-        if picture is None:
-            return "it is not finite"
-        try:
-            return None if self._check is None else self._check(picture, frame)
-        except Exception as error:  # a frame that cannot be looked at is one conversation's
-            return f"it could not be checked: {error!r}"
 
     def _carry(self, guest: Guest, picture: Planes, made_on: AvatarFrame, ask: Ask) -> None:
         onto = guest.identity.frames[ask.frame]

@@ -20,10 +20,9 @@ import numpy as np
 
 from avatar.frames import TICK_MS, MienError, Pcm
 from avatar.musetalk.admission import Admission
-from avatar.musetalk.dispatch import Check
 from avatar.musetalk.guests import Ask, Identity, Outcome
 from avatar.musetalk.jobs import PictureCore
-from avatar.musetalk.mouths import incoherence
+from avatar.musetalk.mouths import Check, incoherence
 from avatar.musetalk.runner import Runner
 from avatar.musetalk.scheduler import Speeds
 from avatar.musetalk.tiers import Tier
@@ -143,6 +142,7 @@ class Engine:
             self._admission.fps = self._runner.fps
             refusal = self._admission.refusal(now, self._runner.vram, patient=patient)
             if refusal is not None:
+                self._runner.look()  # what it saw last may be long ago; who asks again shall hear what is so then
                 raise refusal
             session = Session(self, next(self._numbers), identity, patient=patient)
             self._sessions[session.number] = session

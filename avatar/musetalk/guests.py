@@ -9,13 +9,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avatar.frames import MienError, Pcm, Planes
 from avatar.musetalk.avatars import AvatarFrame
 from avatar.musetalk.jobs import PictureCore, Stream
 from avatar.musetalk.scheduler import Request
 from avatar.musetalk.tiers import Tier
+
+if TYPE_CHECKING:
+    from avatar.musetalk.uploads import Portrait
 
 FEATURES_KEPT = 40
 """Pictures of a conversation whose features are kept: what a pause takes back, and the mouth that eases shut."""
@@ -73,17 +76,18 @@ class Heard:
 class Guest:
     """One conversation."""
 
-    identity: Identity
+    portrait: Portrait
     on_tier: Callable[[Tier], None]
-    avatar: Any = None
-    error: MienError | None = None
-    """Why it has no avatar on the device."""
     segments: dict[int, Heard] = field(default_factory=dict)
     features: OrderedDict[tuple[int, int], Any] = field(default_factory=OrderedDict)
     asks: dict[tuple[int, int], Ask] = field(default_factory=dict)
     """The latest ask of each picture that waits or is in a batch."""
     shown: tuple[int, int, int, Planes] | None = None
     """The last picture made: segment, n, frame, planes (before easing)."""
+
+    @property
+    def identity(self) -> Identity:
+        return self.portrait.identity
 
     def keep(self, segment: int, n: int, features: Any) -> None:
         self.features[segment, n] = features

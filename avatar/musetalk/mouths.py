@@ -6,6 +6,7 @@ another picture. No torch; quick, since all of it looks at the patch alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,9 @@ MOST_ROUGHNESS, ROUGHNESS_SLACK = 3.0, 6.0
 LEAST_SHADING = 0.3
 """Of the prepared frame's differences between blocks: a face is no flat colour."""
 
+
+Check = Callable[[Planes, AvatarFrame], str | None]
+"""Says why a picture must not be shown; None: it may be."""
 
 _Means = npt.NDArray[np.float32]
 
@@ -93,6 +97,21 @@ def incoherence(picture: Planes, frame: AvatarFrame) -> str | None:
     if shading_before > 4 and mean.size >= 16 and float(np.corrcoef(mean, mean_before)[0, 1]) < 0.0:
         return "light and shadow are not where they were"
     return None
+
+
+def unfit(picture: Planes | None, frame: AvatarFrame, check: Check | None = incoherence) -> str | None:
+    """Why a picture that the network gave must not be shown, or None.
+
+    Args:
+        picture: None: it was not finite.
+        check: None: nothing else is looked at.
+    """
+    if picture is None:
+        return "it is not finite"
+    try:
+        return None if check is None else check(picture, frame)
+    except Exception as error:  # a frame that cannot be looked at is one conversation's
+        return f"it could not be checked: {error!r}"
 
 
 def eased(picture: Planes, frame: AvatarFrame, weight: float) -> Planes:

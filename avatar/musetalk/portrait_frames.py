@@ -29,6 +29,8 @@ from avatar.portrait import PortraitError, part_content, read_manifest
 if TYPE_CHECKING:
     from avatar.musetalk.portrait_latents import LatentEncoder
 
+Cycle = Literal["ping-pong", "loop"]
+"""How the pictures follow each other: forth and back, or from the last one to the first."""
 ABOUT, FRAMES, TENSORS = "musetalk", "musetalk-frames", "musetalk-tensors"
 """Roles in the manifest."""
 MOST_FRAMES = 3000
@@ -49,7 +51,7 @@ class _About(BaseModel):
     width: Annotated[int, Field(ge=64, le=LARGEST_PX, multiple_of=2)]
     height: Annotated[int, Field(ge=64, le=LARGEST_PX, multiple_of=2)]
     fps: Literal[25]
-    cycle: Literal["ping-pong"]
+    cycle: Cycle
     landmarks: Literal["ibug-68"]
     model: Annotated[str, Field(max_length=40)] | None
     """Whose latents they are; None: there are none."""
@@ -66,6 +68,7 @@ class PreparedFrames:
         landmarks: float32 [frames, 68, 2], px.
         latents: float32 [frames, 8, side, side], or None where no weights were there.
         model: the config's name that the latents belong to.
+        order: how they follow each other.
     """
 
     mp4: bytes
@@ -75,11 +78,15 @@ class PreparedFrames:
     landmarks: npt.NDArray[np.float32]
     latents: npt.NDArray[np.float32] | None
     model: str | None
+    order: Cycle = "ping-pong"
 
     @property
-    def cycle(self) -> int:
-        """Pictures of the idle cycle: forth and back."""
-        return cycle_length(len(self.bodies))
+    def cycle(self) -> list[int]:
+        """Which picture each tick of the idle cycle shows; then it begins again."""
+        count = len(self.bodies)
+        if self.order == "loop":
+            return list(range(count))
+        return [frame_at(tick, count) for tick in range(cycle_length(count))]
 
     def with_latents(self, encoder: LatentEncoder) -> PreparedFrames:
         """The same with latents of this encoder."""
@@ -87,7 +94,7 @@ class PreparedFrames:
         return replace(self, latents=latents, model=encoder.config.name)
 
     def avatar_frames(self, config: MuseTalkConfig) -> list[AvatarFrame]:
-        """The pictures as the core takes them; picture `frame_at(tick, n)` belongs to a tick.
+        """The pictures as the core takes them; `cycle` says which of them a tick shows.
 
         Raises:
             AvatarError: there are no latents, or they are another model's.
@@ -157,7 +164,7 @@ def parts_of(frames: PreparedFrames) -> dict[str, tuple[str, bytes]]:
         width=width,
         height=height,
         fps=25,
-        cycle="ping-pong",
+        cycle=frames.order,
         landmarks="ibug-68",
         model=frames.model if frames.latents is not None else None,
     )
@@ -218,6 +225,7 @@ def load_frames(folder: Path, config: MuseTalkConfig) -> PreparedFrames:
         landmarks=landmarks,
         latents=latents,
         model=about.model,
+        order=about.cycle,
     )
 
 

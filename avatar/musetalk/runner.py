@@ -11,24 +11,22 @@ import logging
 import queue
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from avatar.frames import MienError, Pcm
+from avatar.frames import Pcm
 from avatar.musetalk.admission import Vram
 from avatar.musetalk.avatars import AvatarFrame
 from avatar.musetalk.calibration import calibrate
 from avatar.musetalk.calls import Calls
-from avatar.musetalk.dispatch import Check, Dispatch
-from avatar.musetalk.guests import Ask, Guest, Heard, Identity, PictureLost
+from avatar.musetalk.dispatch import Dispatch
+from avatar.musetalk.guests import Ask, Guest, Heard, Identity
 from avatar.musetalk.jobs import PictureCore
+from avatar.musetalk.mouths import Check
 from avatar.musetalk.scheduler import Speeds
 from avatar.musetalk.tiers import Tier, Tiers
 
 logger = logging.getLogger(__name__)
 
-AVATARS_KEPT = 4
 VRAM_EVERY_S = 1.0
 
 
@@ -63,7 +61,6 @@ class Runner:
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._guests: dict[int, Guest] = {}
-        self._avatars: OrderedDict[Identity, Any] = OrderedDict()
         self._vram_at = 0.0
         self._made: PictureCore | None = None
         self._dispatch: Dispatch | None = None
@@ -136,6 +133,10 @@ class Runner:
         """A picture of its speech was shown without being asked for here."""
         self._commands.put(lambda: self._tiers.spoke(session, time.monotonic()) if session in self._guests else None)
 
+    def look(self) -> None:
+        """Look at the device's memory: where nobody speaks no batch does."""
+        self._commands.put(lambda: self._look_at_memory(time.monotonic()))
+
     # -- the thread
 
     def _live(self) -> None:
@@ -173,7 +174,6 @@ class Runner:
         if self._dispatch is not None:
             self._dispatch.let_go()
         self._guests.clear()
-        self._avatars.clear()
         self._made = None
 
     def _step(self) -> None:
@@ -188,6 +188,7 @@ class Runner:
                 self._asks().thin(session)
         if self._asks().step(now):
             self._look_at_memory(now)
+        self._asks().upload(time.monotonic())
 
     def _obey(self, patience_s: float | None) -> None:
         try:
@@ -207,22 +208,10 @@ class Runner:
     # -- commands
 
     def _enter(self, session: int, identity: Identity, on_tier: Callable[[Tier], None], patient: bool) -> None:
-        guest = Guest(identity, on_tier)
-        self._guests[session] = guest
+        used = {other.identity for other in self._guests.values()}
+        self._guests[session] = Guest(self._asks().uploads.portrait(identity, used), on_tier)
         if not patient:
             self._tiers.join(session)
-        try:
-            if identity not in self._avatars:
-                with self._calls():
-                    self._avatars[identity] = self._core.avatar(identity.frames)
-            self._avatars.move_to_end(identity)
-            guest.avatar = self._avatars[identity]
-        except Exception as error:  # one portrait that does not fit must not end the others' conversations
-            logger.warning("a portrait cannot be shown: %s", error)
-            guest.error = error if isinstance(error, MienError) else PictureLost(f"the portrait failed: {error!r}")
-        used = {other.identity for other in self._guests.values()}
-        for old in [old for old in self._avatars if old not in used][: max(0, len(self._avatars) - AVATARS_KEPT)]:
-            del self._avatars[old]
 
     def _leave(self, session: int) -> None:
         self._guests.pop(session, None)

@@ -150,6 +150,11 @@ class Scheduler(Generic[R]):
             self.free_s = began_s + self.speeds.time_s(len(batch))
         return batch
 
+    def spare(self, now_s: float, seconds: float) -> bool:
+        """Whether the device may do something else for so long, after what it has, and all that waits is in time."""
+        start_s = max(now_s, self.free_s) + self.speeds.deliver_s + seconds
+        return self._in_time(sorted(self._waiting, key=lambda request: request.deadline_s), start_s)
+
     def freed(self, now_s: float, *, behind_s: float = 0.0, busy: bool = False) -> None:
         """A batch is done: what was expected is put right.
 

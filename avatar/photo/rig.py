@@ -138,6 +138,11 @@ class PhotoRig:
             self._fill(planes, parted, *gap)
         return planes
 
+    def carried(self, pose: Pose, places: Floats) -> Floats:
+        """Where the head of a pose takes these places of the portrait, shares of the side [places, 2]; what mouth and
+        eyes do besides is not in it."""
+        return self._sheet.carried(pose, places)
+
     def _mouth(self, pose: Pose, mouth: Mouth) -> Parted:
         size = self._shared.face.unit
         wanted = (mouth, round(pose.smile - AT_REST.smile, 4), round(pose.aside / size * 0.5, 4))

@@ -28,6 +28,8 @@ FADE = 0.9
 """And over how much more their motion fades."""
 MOST = (0.025, 0.02, 0.12, 0.04, 0.03, 0.06, 0.006, 0.03, 0.03, 0.01, 1.0)
 """The most that each amount of a pose comes to, in the order of the fields."""
+CARRIED_ROUNDS = 6
+"""Each brings a place several times nearer: displacements change by a few hundredths over their own length."""
 SMALLEST_PX = 0.1
 """What moves less than this at the most does not move."""
 
@@ -98,6 +100,21 @@ class Sheet:
             cv2.resize(nodes, buffer.shape[::-1], dst=buffer, interpolation=cv2.INTER_LINEAR)
             maps.append(buffer[border:-border, border:-border])
         return maps[0], maps[1]
+
+    def carried(self, pose: Pose, places: Floats) -> Floats:
+        """Where a pose takes these places of the portrait: float32 [places, 2], shares of the side."""
+        maps = self.map(pose)
+        places = np.asarray(places, np.float32)
+        corner = np.array([self.box.x0, self.box.y0], np.float32)
+        found = places.copy()
+        for _ in range(CARRIED_ROUNDS):  # `map` tells where a pixel comes from; here it is asked where one goes
+            at = found * np.float32(self._size_px) - np.float32(0.5) - corner
+            came = [
+                np.asarray(cv2.remap(m, at[:, :1], at[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+                for m in maps
+            ]
+            found += places - (np.hstack(came) + np.float32(0.5)) / np.float32(self._source_px)
+        return found
 
 
 def _fields(face: Face, x: Floats, y: Floats) -> Floats:

@@ -122,6 +122,7 @@ class CoreDouble:
         return tuple(self.batch_s)
 
     def avatar(self, frames: Sequence[AvatarFrame]) -> Any:
+        time.sleep(max(0.0, self._free_at - time.monotonic()))  # it comes after what the device has
         self.on_avatar(frames)
         return list(frames)
 

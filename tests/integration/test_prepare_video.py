@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from agent.prepare import Asking, ForMuseTalk, PrepareError, prepare
+from agent.prepare_idle import LOOP_TICKS
 from agent.prepare_musetalk import NotForMuseTalk
 from agent.prepare_video import VideoError, read_clip, stated_frames
 from avatar.musetalk.config import MUSETALK_V15
@@ -85,9 +87,18 @@ def test_a_video_becomes_an_identity_for_both(tmp_path: Path) -> None:
 @finder
 def test_a_picture_is_prepared_for_musetalk_too(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), drawing())
-    prepared(tmp_path / "photo.png", tmp_path / "out")
+    told = prepared(tmp_path / "photo.png", tmp_path / "out")
+    assert f"pictures: {LOOP_TICKS} of {LOOP_TICKS}" in told
     frames = load_frames(tmp_path / "out", MUSETALK_V15)
-    assert (len(frames.bodies), frames.cycle) == (1, 1)
+    assert frames.cycle == list(range(LOOP_TICKS)), "from the last one to the first, not back"
+    # It lives: as stored, no picture equals the one before it, and box and mask go along with the head.
+    shown = [*frames.bodies, frames.bodies[0]]
+    steps = [float(np.abs(a.astype(np.int16) - b).mean()) for a, b in itertools.pairwise(shown)]
+    assert min(steps) > 0
+    assert steps[-1] < 1.0, "of 255; more than motion is only what the codec does to its first picture"
+    middles = np.array([(box[0] + box[2], box[1] + box[3]) for box in frames.boxes]) / 2
+    assert 1 <= np.ptp(middles[:, 0]) <= 20
+    assert all(mask.max() == 255 for mask in frames.masks)
 
 
 @finder

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.face import Face
+from agent.face import Face, choose_face
 from agent.face_musetalk import unfit
 from agent.persona import load_persona
 from agent.prepare_musetalk import prepared_frames
@@ -63,6 +63,37 @@ class Engines:
 
 def face(portrait: Path, engines: Engines) -> Face:
     return Face("musetalk", "asked for", AvatarSettings(size_px=256), load_persona("mien"), portrait, engines)
+
+
+@pytest.mark.parametrize("backend", ["auto", "musetalk"])
+def test_a_prepared_portrait_is_moved_by_musetalk_where_card_and_weights_are_there(
+    portrait: Path, backend: str, tmp_path: Path
+) -> None:
+    settings = AvatarSettings.model_validate({"backend": backend, "portrait": portrait, "weights": tmp_path})
+    asked: list[Path] = []
+    chosen = choose_face(settings, load_persona("mien"), unavailable=asked.append)  # type: ignore[func-returns-value]
+    assert chosen.backend == "musetalk"
+    assert asked == [tmp_path]
+    without = choose_face(settings, load_persona("mien"), unavailable=lambda weights: "there is no CUDA card")
+    assert without.backend == "portrait"
+    assert without.why.endswith(": there is no CUDA card")
+    assert "\n" not in without.why
+
+
+def test_auto_says_why_it_is_not_musetalk_and_does_not_look_at_the_machine_for_nothing(tmp_path: Path) -> None:
+    def never(weights: Path) -> str | None:
+        raise AssertionError("torch would be imported")
+
+    saved(tmp_path / "photo")
+    settings = AvatarSettings(portrait=tmp_path / "photo")
+    chosen = choose_face(settings, load_persona("mien"), unavailable=never)
+    assert chosen.backend == "portrait"
+    assert "not musetalk: " in chosen.why
+    assert "was prepared without it: prepare it again with --for musetalk" in chosen.why
+    drawn = choose_face(AvatarSettings(), load_persona("mien"), unavailable=never)
+    assert (drawn.backend, drawn.why) == ("puppet", "drawn on the CPU, not musetalk: that takes a portrait")
+    puppet = choose_face(AvatarSettings(backend="puppet", portrait=tmp_path / "photo"), load_persona("mien"))
+    assert "musetalk" not in puppet.why
 
 
 async def test_conversations_speak_on_one_engine(portrait: Path) -> None:

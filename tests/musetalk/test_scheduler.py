@@ -360,6 +360,7 @@ def test_what_conversations_did_is_expected_of_the_next_and_slowly_forgotten() -
 
 def test_on_a_small_card_nobody_is_let_in_who_would_take_all_lips_from_somebody() -> None:
     admission = Admission(16)
+    assert admission.refusal(0.0) is None, "who is alone has lips at 12.5"
     admission.join(0, 0.0)
     refusal = admission.refusal(0.0)
     assert refusal is not None
