@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -68,6 +70,15 @@ class Face:
         self.still()
         if self.backend == "musetalk":
             self._engine()
+
+    def device(self) -> dict[str, Any]:
+        """What draws it, as `/health` tells."""
+        if self.backend == "musetalk":
+            from avatar.musetalk.live import card  # on demand: it imports torch
+
+            if (name := card()) is not None:
+                return {"type": "cuda", "name": name}
+        return {"type": "cpu", "name": platform.processor() or platform.machine(), "cores": os.cpu_count()}
 
     def _engine(self) -> Speaks | None:
         """MuseTalk, ready to speak for the portrait; None where it could not be begun: the portrait is drawn then."""

@@ -11,7 +11,6 @@ import gc
 import importlib.metadata
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
@@ -211,7 +210,7 @@ class Talk:
         return {
             "status": "ok" if warm else "starting",
             "version": version(),
-            "device": {"type": "cpu", "name": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+            "device": self._face.device(),
             "avatar_backend": self._face.backend,
             "models": {part["part"]: part["name"] for part in self.parts},
             "sessions": {"open": self._lobby.sessions, "limit": self._settings.server.max_sessions},

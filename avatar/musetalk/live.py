@@ -50,6 +50,15 @@ def unavailable(weights: Path | None = None) -> str | None:
     return None
 
 
+def card() -> str | None:
+    """The name of the CUDA card; None where there is none."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
 def shared_engine(weights: Path, person: Person) -> Engine:
     """The process's engine, begun by the first call, which blocks until it is ready (seconds; minutes the first time).
 

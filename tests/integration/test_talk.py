@@ -79,6 +79,7 @@ async def test_it_shows_a_face_greets_and_tells_how_it_is(tmp_path: Path) -> Non
             health = await response.json()
         assert health["status"] == "ok"
         assert health["avatar_backend"] == "puppet"
+        assert health["device"]["type"] == "cpu"
         assert health["sessions"] == {"open": 1, "limit": 4}
         assert health["models"]["tts"].startswith("espeak")
         async with client.get(f"{url}metrics") as response:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.face import choose_face
+from agent.face import Face, choose_face
 from agent.persona import load_persona
 from agent.settings import AvatarSettings
 from avatar.musetalk.live import Unavailable, shared_engine, unavailable
@@ -34,3 +34,11 @@ def test_without_a_card_there_is_no_engine(tmp_path: Path) -> None:
         assert "fetch the weights with `mien download musetalk`" in str(unavailable(tmp_path))
     with pytest.raises(Unavailable, match="MuseTalk cannot run here: "):
         shared_engine(tmp_path, person())
+
+
+@pytest.mark.parametrize("backend", ["musetalk", "puppet"])
+def test_health_names_what_really_draws(backend: str) -> None:
+    face = Face(backend, "a test", AvatarSettings(), load_persona("mien"))
+    on_card = backend == "musetalk" and has_card()
+    assert face.device()["type"] == ("cuda" if on_card else "cpu")
+    assert face.device()["name"]
