@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,11 +15,12 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession
 from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit.agents.types import ATTRIBUTE_AGENT_STATE
-from livekit.agents.voice import io, room_io
+from livekit.agents.voice import room_io
 from livekit.agents.voice.room_io.types import DEFAULT_CLOSE_ON_DISCONNECT_REASONS
 
 from avatar.frames import SPEECH_RATE_HZ
 from rooms.livekit_messages import LiveKitMessages
+from rooms.livekit_microphone import HeldMicrophone
 from rooms.livekit_sink import LiveKitSink
 from rooms.livekit_tracks import RoomError, publish
 from rooms.room import Message, Presence
@@ -30,12 +30,13 @@ logger = logging.getLogger(__name__)
 LINGER_S = 30.0
 """How long the room waits for a person who was cut off."""
 GRACE_S = 2.0
-"""How long it waits for one who went: a page that was reloaded is back by then, and who comes as another goes is told
-of late, because LiveKit's server gathers such news for a second."""
+"""How long it waits for another when one went: who comes as another goes is told of late, because LiveKit's server
+gathers such news for a second."""
+RETURNS = "mien.returns"
+"""The attribute of a person whose side says so when they leave. Who goes without that word may be a page that is loaded
+again, and is waited for like one who was cut off."""
 LISTEN_S = 5.0
 """How long the first word waits for the person's side to subscribe to the voice."""
-_ID_LIMIT = 64
-_REMEMBERED = 256
 _CLOSE_S = 2.0
 _HEARD_FRAME_MS = 20
 
@@ -69,7 +70,7 @@ class LiveKitRoom:
         self._size = (width, height)
         self._sink.watched = self._sink.known = False
         self._messages = LiveKitMessages(room, self._message)
-        self._microphone: _Microphone | None = None
+        self._microphone: HeldMicrophone | None = None
         self._session: AgentSession[None] | None = None
         self._heard: asyncio.Task[None] | None = None
         """Done when somebody has subscribed to the voice."""
@@ -77,8 +78,6 @@ class LiveKitRoom:
         """The identity of who the avatar talks with."""
         self._greeted = False
         """Whether their page was told how things stand."""
-        self._got: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
-        """The last messages: whose, and their ids. A page says again what it does not know to have arrived."""
         self._joined = False
         self._left = False
         self._waiting: asyncio.TimerHandle | None = None
@@ -107,7 +106,7 @@ class LiveKitRoom:
             raise
         self._messages.transcription = session.output.transcription
         if session.input.audio is not None:
-            self._microphone = _Microphone(session.input.audio)
+            self._microphone = HeldMicrophone(session.input.audio)
             session.input.audio = self._microphone
         await publishing
         room = self._room
@@ -216,7 +215,7 @@ class LiveKitRoom:
         self._look_around()
         if self._person is not None or self._left:
             return
-        self._wait(GRACE_S if participant.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS else LINGER_S)
+        self._wait(GRACE_S if _for_good(participant) else LINGER_S)
 
     def _published(self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self._person and publication.kind == rtc.TrackKind.KIND_AUDIO:
@@ -276,18 +275,8 @@ class LiveKitRoom:
             self._leave()
         elif message["type"] == "hello":
             self._presence.on_page()
-        elif self._is_new(identity, message.get("id")):
+        elif self._messages.is_new(identity, message.get("id")):
             self._presence.on_message(message)
-
-    def _is_new(self, identity: str, number: object) -> bool:
-        """Whether it was not said before; what has an id is confirmed, again too."""
-        if not isinstance(number, str) or not 0 < len(number) <= _ID_LIMIT:
-            return True
-        self.send({"type": "heard", "id": number})
-        if (identity, number) in self._got:
-            return False
-        self._got.append((identity, number))
-        return True
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -296,16 +285,8 @@ class LiveKitRoom:
         return task
 
 
-class _Microphone(io.AudioInput):
-    """RoomIO's sound, silenced while it is held. LiveKit's clients cancel the echo; nothing is done about it here."""
-
-    def __init__(self, source: io.AudioInput) -> None:
-        super().__init__(label="mien livekit microphone", source=source)
-        self.held = False
-
-    async def __anext__(self) -> rtc.AudioFrame:
-        frame = await super().__anext__()
-        if self.held:
-            silence = bytes(2 * frame.samples_per_channel * frame.num_channels)
-            return rtc.AudioFrame(silence, frame.sample_rate, frame.num_channels, frame.samples_per_channel)
-        return frame
+def _for_good(gone: rtc.RemoteParticipant) -> bool:
+    """Whether they went of their own will and will not be back."""
+    if gone.disconnect_reason == rtc.DisconnectReason.CLIENT_INITIATED and RETURNS in gone.attributes:
+        return False
+    return gone.disconnect_reason in DEFAULT_CLOSE_ON_DISCONNECT_REASONS

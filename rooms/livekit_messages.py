@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from livekit import rtc
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 TOPIC = "mien"
 MESSAGE_LIMIT = 64 * 1024
 _OUTBOX_LIMIT = 256
+_ID_LIMIT = 64
+_REMEMBERED = 256
 _READ_S = 5.0
 """How long one message may take to come in."""
 _FLUSH_S = 0.5
@@ -41,6 +44,8 @@ class LiveKitMessages:
         self._on_message = on_message
         self._outbox: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(_OUTBOX_LIMIT)
         self._inbox: asyncio.Queue[tuple[str, rtc.TextStreamReader]] = asyncio.Queue(_OUTBOX_LIMIT)
+        self._got: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
+        """The last messages: whose, and their ids. A page says again what it does not know to have arrived."""
         self._captioned = ("", "")
         """The caption that is growing as transcription: its id, and its text so far."""
         room.register_text_stream_handler(TOPIC, self._came)
@@ -54,6 +59,16 @@ class LiveKitMessages:
             self._outbox.put_nowait((self.to, message))
         except asyncio.QueueFull:
             logger.warning("LiveKit does not take its messages; %s is dropped", message.get("type"))
+
+    def is_new(self, sender: str, number: object) -> bool:
+        """Whether a message with this id was not there before; who sent it is told that it came, again too."""
+        if not isinstance(number, str) or not 0 < len(number) <= _ID_LIMIT:
+            return True
+        self.send({"type": "heard", "id": number})
+        if (sender, number) in self._got:
+            return False
+        self._got.append((sender, number))
+        return True
 
     async def aclose(self) -> None:
         """Send what waits, for half a second at most."""

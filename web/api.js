@@ -90,7 +90,8 @@ export class Api {
   /**
    * What it takes to enter a LiveKit room to which the avatar is called.
    * @param {string | undefined} agent
-   * @param {{room_name?: string, participant_identity?: string}} wishes  empty for a new room
+   * @param {{room_name?: string, participant_identity?: string, participant_attributes?: Record<string, string>}} wishes
+   *   without a name a new room
    * @param {AbortSignal} signal
    * @returns {Promise<{serverUrl: string, participantToken: string}>}
    */

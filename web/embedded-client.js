@@ -4,13 +4,14 @@
 import { ApiError } from './api.js';
 import { ClientEvents } from './client.js';
 import { Peer } from './embedded/peer.js';
-import { forgetSession, recentSession, rememberSession } from './embedded/kept.js';
 import { outcome, pause } from './embedded/retry.js';
 import { summarize } from './embedded/stats.js';
+import { forgetSession, recentSession, rememberSession } from './kept.js';
 import { Microphone } from './microphone.js';
 
 /** @typedef {import('./client.js').AvatarClient} AvatarClient */
 /** @typedef {import('./client.js').Connection} Connection */
+/** @typedef {{session: string, secret: string}} Session */
 
 /** How long a connection outlives the word that the person leaves. */
 const LEAVE_MS = 250;
@@ -37,7 +38,7 @@ export class EmbeddedClient extends ClientEvents {
   #judged = null;
   /** Ends everything that start() began. @type {AbortController} */
   #run = new AbortController();
-  /** @type {{session: string, secret: string} | null} */
+  /** @type {Session | null} */
   #session = null;
   #canRestart = false;
   #greeted = false;
@@ -63,7 +64,7 @@ export class EmbeddedClient extends ClientEvents {
     if (!withoutWaiting && !['idle', 'failed', 'ended', 'waiting'].includes(phase)) return;
     this.#stop();
     const run = (this.#run = new AbortController());
-    this.#session ??= recentSession();
+    this.#session ??= /** @type {Session | null} */ (recentSession(['session', 'secret']));
     this.#enter({ phase: 'connecting' });
     void this.#begin(microphone, run.signal);
   }

@@ -1,23 +1,27 @@
-// The key to this tab's conversation, kept over a reload. In: session and secret. Out: the same, while the server still
-// keeps the conversation. It lives in sessionStorage: another tab has another conversation.
+// The way back to this tab's conversation, kept over a reload. In: what names it (a session and its secret, or a room and
+// who we are there). Out: the same, while the other side still waits. It lives in sessionStorage: another tab has another
+// conversation.
 
-const SESSION_KEY = 'mien.session';
-/** The server keeps a conversation this long after its connection was lost. */
-const KEPT_MS = 30_000;
+const KEY = 'mien.session';
+/** The avatar waits this long for a person who went without a word. */
+export const KEPT_MS = 30_000;
 
-/** @param {{session: string, secret: string}} session */
-export function rememberSession(session) {
-  sessionStorage.setItem(SESSION_KEY, JSON.stringify({ ...session, lostAt: Date.now() }));
+/** @param {Record<string, string>} way */
+export function rememberSession(way) {
+  sessionStorage.setItem(KEY, JSON.stringify({ ...way, lostAt: Date.now() }));
 }
 
-/** @returns {{session: string, secret: string} | null} a conversation that this tab had moments ago, before a reload */
-export function recentSession() {
-  const stored = sessionStorage.getItem(SESSION_KEY);
+/**
+ * @param {string[]} names  what a way back of this kind holds
+ * @returns {Record<string, string> | null} to a conversation that this tab had moments ago, before a reload
+ */
+export function recentSession(names) {
+  const stored = sessionStorage.getItem(KEY);
   if (!stored) return null;
-  const { session, secret, lostAt } = JSON.parse(stored);
-  return Date.now() - lostAt < KEPT_MS ? { session, secret } : null;
+  const { lostAt, ...way } = JSON.parse(stored);
+  return Date.now() - lostAt < KEPT_MS && names.every((name) => typeof way[name] === 'string') ? way : null;
 }
 
 export function forgetSession() {
-  sessionStorage.removeItem(SESSION_KEY);
+  sessionStorage.removeItem(KEY);
 }

@@ -8,6 +8,7 @@ import { summarize } from './embedded/stats.js';
 import { Arrival } from './livekit/arrival.js';
 import { Absent, livekitOutcome } from './livekit/outcome.js';
 import { Outbox } from './livekit/outbox.js';
+import { Place } from './livekit/place.js';
 import { Visit } from './livekit/visit.js';
 import { Microphone } from './microphone.js';
 
@@ -24,8 +25,8 @@ const ARRIVE_MS = 15_000;
  * @type {Record<Missing, number>}
  */
 const BACK_MS = { lost: 15_000, avatar_gone: 20_000 };
-/** The avatar waits in its room this long for a person who was cut off. */
-const KEPT_MS = 30_000;
+/** The avatar waits for who has this attribute when they go without the word that they leave: agent and page agree on it. */
+const RETURNS = { 'mien.returns': 'yes' };
 
 /** @implements {AvatarClient} */
 export class LiveKitClient extends ClientEvents {
@@ -48,9 +49,7 @@ export class LiveKitClient extends ClientEvents {
   #judged = null;
   /** Ends everything that start() began. @type {AbortController} */
   #run = new AbortController();
-  /** Where the conversation is, while it may be taken up again. @type {{room_name: string, participant_identity: string} | null} */
-  #place = null;
-  #lostMs = 0;
+  #place = new Place();
   #patience = 0;
   /** The conversation of the last hello. */
   #session = '';
@@ -61,6 +60,7 @@ export class LiveKitClient extends ClientEvents {
   constructor(api) {
     super();
     this.#api = api;
+    addEventListener('pagehide', () => this.#onPageHide());
   }
 
   get microphone() {
@@ -73,13 +73,14 @@ export class LiveKitClient extends ClientEvents {
     if (!withoutWaiting && !['idle', 'failed', 'ended', 'waiting'].includes(phase)) return;
     this.#stop();
     const run = (this.#run = new AbortController());
+    this.#session = this.#place.recall() ?? this.#session;
     this.#enter({ phase: 'connecting' });
     void this.#begin(microphone, run.signal);
   }
 
   leave() {
     const said = this.#visit?.send({ type: 'leave' }) ?? false;
-    this.#place = null;
+    this.#place.forget();
     this.#stop(said ? LEAVE_MS : 0);
     this.#microphone.close();
     this.#enter({ phase: 'idle' });
@@ -161,7 +162,7 @@ export class LiveKitClient extends ClientEvents {
         trouble = undefined;
         if (signal.aborted) return;
         this.#dropVisit();
-        if (error instanceof Absent) this.#place = null; // nobody will come to that room any more
+        if (error instanceof Absent) this.#place.forget(); // nobody will come to that room any more
         const next = livekitOutcome(error, attempt);
         if (next.phase === 'failed') this.#microphone.close();
         this.#enter(next);
@@ -174,8 +175,8 @@ export class LiveKitClient extends ClientEvents {
   /** @param {AbortSignal} signal */
   async #connectOnce(signal) {
     const { agent } = await this.#api.config(signal);
-    const kept = this.#place && performance.now() - this.#lostMs < KEPT_MS ? this.#place : {};
-    const ticket = await this.#api.ticket(agent, kept, signal);
+    const wishes = { ...this.#place.wishes, participant_attributes: RETURNS };
+    const ticket = await this.#api.ticket(agent, wishes, signal);
     signal.throwIfAborted();
     const arrival = new Arrival();
     const visit = new Visit({
@@ -196,7 +197,7 @@ export class LiveKitClient extends ClientEvents {
     this.#visit = visit;
     this.#greeted = false;
     await visit.enter(ticket.serverUrl, ticket.participantToken, signal);
-    this.#place = visit.place;
+    this.#place.entered(visit.where);
     visit.useMicrophone(this.#microphone.track);
     await arrival.within(ARRIVE_MS, signal);
   }
@@ -212,7 +213,7 @@ export class LiveKitClient extends ClientEvents {
       this.#visit?.useMicrophone(this.#microphone.track); // it may have come, or gone, in the meantime
       return;
     }
-    if (this.connection.phase === 'connected') this.#lostMs = performance.now();
+    if (this.connection.phase === 'connected') this.#place.lost();
     this.#enter({ phase: 'reconnecting', cause: missing });
     if (missing === 'avatar_gone') {
       this.emit('notice', {
@@ -329,10 +330,18 @@ export class LiveKitClient extends ClientEvents {
    * @param {string} [text]
    */
   #end(cause, text) {
-    this.#place = null;
+    this.#place.forget();
     this.#stop();
     this.#microphone.close();
     this.#enter({ phase: 'ended', cause, text });
+  }
+
+  /** A reload, or for good: nobody knows. Browsers may also keep the page as it is, for a way back. */
+  #onPageHide() {
+    if (!this.#place.keep(this.#session)) return;
+    this.#stop();
+    this.#microphone.close();
+    this.#enter({ phase: 'idle' });
   }
 
   #stop(lingerMs = 0) {

@@ -44,11 +44,19 @@ class LiveKitServer:
     process: subprocess.Popen[bytes]
 
     def token(
-        self, identity: str, room: str, *, agent: str | None = None, metadata: str = "", kind: str = "standard"
+        self,
+        identity: str,
+        room: str,
+        *,
+        agent: str | None = None,
+        metadata: str = "",
+        kind: str = "standard",
+        attributes: dict[str, str] | None = None,
     ) -> str:
         """A token of ours, not of the endpoint's: for people and for avatars without a worker."""
         token = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind(kind)  # type: ignore[arg-type]
         token = token.with_grants(api.VideoGrants(room_join=True, room=room, agent=kind == "agent"))
+        token = token.with_attributes(attributes or {})
         if agent is not None:
             dispatch = api.RoomAgentDispatch(agent_name=agent, metadata=metadata)
             token = token.with_room_config(api.RoomConfiguration(agents=[dispatch]))

@@ -167,6 +167,25 @@ def test_leaving_ends_the_conversation_and_another_can_begin(open_page: OpenPage
     assert page.evaluate("mien.client.hello.session") != first
 
 
+def test_reload_goes_on_where_it_was(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    begin(page)
+    session = page.evaluate("mien.client.hello.session")
+    say(page, "What is two plus two?")
+    wait_until(page, lambda: "4" in caption_text(page) or "four" in caption_text(page), "an answer", PATIENCE_S)
+    page.reload()
+    begin(page)
+    assert page.evaluate("mien.client.hello.session") == session
+    assert page.evaluate("mien.client.hello.resumed")
+    button(page, "Transcript").click()
+    expect(page.get_by_role("log", name="Transcript")).to_contain_text("What is two plus two?")
+
+    button(page, "Leave").click()
+    page.reload()
+    begin(page)
+    assert page.evaluate("mien.client.hello.session") != session, "who has left begins anew"
+
+
 def test_without_a_microphone_one_types(open_page: OpenPage, url: str) -> None:
     page = open_page(url, microphone=False)
     begin_without(page)

@@ -13,7 +13,7 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession
 
 from avatar.frames import TICK_SAMPLES, Frame, Picture
-from rooms.livekit import LISTEN_S, LiveKitRoom, connect
+from rooms.livekit import GRACE_S, LISTEN_S, RETURNS, LiveKitRoom, connect
 from rooms.livekit_tracks import RoomError
 from tests.conformance.test_room import Guestbook
 from tests.doubles.page import until
@@ -142,6 +142,23 @@ async def test_what_is_no_message_is_ignored(livekit: LiveKitServer) -> None:
         await until(lambda: len(book.messages) == 1, "the one message")
         assert book.messages[0]["type"] == "mute"
         await person.leave()
+
+
+async def test_a_page_that_is_loaded_again_is_waited_for(livekit: LiveKitServer) -> None:
+    async with opened(livekit) as (_, book, name):
+        token = livekit.token("ada", name, attributes={RETURNS: "yes"})
+        first, again = LiveKitPerson(), LiveKitPerson()
+        await first.join(livekit.url, token, microphone=False)
+        await until(lambda: len(book.sinks) == 1, "joined")
+        await first.leave()
+        await until(lambda: len(book.lost) == 1, "noticed")
+        await asyncio.sleep(GRACE_S + 0.5)
+        assert book.left == 0, "it did not say that it leaves"
+        await again.join(livekit.url, token, microphone=False)
+        await until(lambda: len(book.sinks) == 2, "joined again")
+        await again.tell({"type": "leave"})
+        await until(lambda: book.left == 1, "now it did")
+        await again.leave()
 
 
 async def test_a_reconnection_of_the_avatar_holds_the_conversation(livekit: LiveKitServer) -> None:

@@ -109,6 +109,9 @@ def test_the_livekit_client_speaks_the_whole_protocol() -> None:
     topic = re.search(r'^TOPIC = "(\w+)"', (ROOT / "rooms" / "livekit_messages.py").read_text(), re.MULTILINE)
     assert topic is not None
     assert f"const TOPIC = '{topic[1]}';" in visit
+    returns = re.search(r'^RETURNS = "([\w.]+)"', (ROOT / "rooms" / "livekit.py").read_text(), re.MULTILINE)
+    assert returns is not None
+    assert f"const RETURNS = {{ '{returns[1]}': 'yes' }};" in (WEB / "livekit-client.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", CLIENTS)

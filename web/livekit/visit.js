@@ -52,7 +52,12 @@ export class NoPath extends Error {
 }
 
 export class Visit {
-  #room = new Room({ adaptiveStream: false, dynacast: false, stopLocalTrackOnUnpublish: false });
+  #room = new Room({
+    adaptiveStream: false,
+    dynacast: false,
+    stopLocalTrackOnUnpublish: false,
+    disconnectOnPageLeave: false, // who made this visit ends it
+  });
   #handlers;
   #closed = false;
   #reached = false;
@@ -90,8 +95,8 @@ export class Visit {
     room.on(RoomEvent.Disconnected, (reason) => this.#onDisconnected(reason));
   }
 
-  /** Which room, and as whom: what a new token must name to come back to this conversation. */
-  get place() {
+  /** Which room, and as whom: what a new token must name to come back to this conversation. @returns {import('./place.js').Where} */
+  get where() {
     return { room_name: this.#room.name, participant_identity: this.#room.localParticipant.identity };
   }
 

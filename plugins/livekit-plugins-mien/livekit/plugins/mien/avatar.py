@@ -131,15 +131,22 @@ class AvatarSession(BaseAvatarSession[str]):
 
     async def _keep(self, room: rtc.Room) -> None:
         """Call again whenever it is gone, until it is back."""
+        complained = False
         while True:
             if await self._there(room):
+                complained = False
                 await self._until_gone(room)
                 logger.warning("the avatar left the room; calling it again")
                 await asyncio.sleep(AGAIN_S)  # after a reconnection of our own it is still there
                 if self._identity in room.remote_participants:
                     continue
-            else:
-                logger.warning("no avatar has come yet: is a worker `mien avatar` running as %r?", self._name)
+            elif not complained:
+                complained = True
+                logger.warning(
+                    "no avatar has come yet; it is called until one does. Is a worker `mien avatar` of this server "
+                    "running as %r, with room for one more?",
+                    self._name,
+                )
             try:
                 await self._call_off()
                 await self._call()
