@@ -36,6 +36,7 @@ from training.mouth.speakers import SpeakerError, Spoken, end_times
 
 pytestmark = pytest.mark.unit
 
+KAL = Path("/usr/share/festival/voices/english/kal_diphone")
 AMOUNTS = Amounts(english=40, foreign=40, flite_each=10, festival_each=3, no_speech=5)
 
 
@@ -105,7 +106,9 @@ def test_festivals_phones_are_ipa_in_each_of_its_languages() -> None:
 
 
 @pytest.mark.media
-@pytest.mark.skipif(shutil.which("festival") is None, reason="festival is not installed")
+@pytest.mark.skipif(
+    shutil.which("festival") is None or not KAL.is_dir(), reason="festival and festvox-kallpc16k are not installed"
+)
 def test_festival_speaks_as_long_and_as_high_as_told() -> None:
     """In one run: its phones end with its sound, and stretched lines are longer."""
     plain, slow = festival([Line("papa ma"), Line("papa ma", stretch=1.4, pitch=1.3)], "kal_diphone", "en")
