@@ -51,7 +51,8 @@ class Jobs:
     ) -> None:
         self._settings = settings
         self._persona = persona
-        self._face = face
+        self.face = face
+        """What conversations that begin get."""
         self._local = local
         self._metrics = metrics
         self._capacity = capacity
@@ -124,7 +125,7 @@ class Jobs:
     async def _make(self, context: JobContext) -> tuple[Conversation, tuple[int, int]]:
         job = context.job
         # Static layers are drawn, which takes a while.
-        renderer = await asyncio.to_thread(self._face.make, hash(job.id) & 0xFFFF)
+        renderer = await asyncio.to_thread(self.face.make, hash(job.id) & 0xFFFF)
         told = _told(job.metadata)
         timezone, before = told.get("timezone"), away(told)
         models = choose_models(
@@ -142,7 +143,7 @@ class Jobs:
             renderer=renderer,
             turn=self._settings.turn,
             metrics=self._metrics,
-            face={"part": "renderer", "name": self._face.backend, "why": self._face.why, "online": False},
+            face={"part": "renderer", "name": self.face.backend, "why": self.face.why, "online": False},
             about={"session": job.id, "version": importlib.metadata.version("mien")},
             away=before,
         )
