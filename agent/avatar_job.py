@@ -77,7 +77,7 @@ class Order:
         """
         try:
             told = json.loads(metadata)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise OrderError("the dispatch's metadata is not JSON; livekit-plugins-mien writes it") from None
         if not isinstance(told, dict) or not {"identity", "on_behalf_of"} <= set(told) <= _FIELDS:
             raise OrderError(f"the metadata must hold identity and on_behalf_of, and at most {sorted(_FIELDS)}")

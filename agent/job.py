@@ -173,6 +173,6 @@ def _told(metadata: str) -> dict[str, Any]:
     """What whoever called us says of the person: JSON, for instance ``{"timezone": "Europe/Berlin"}``."""
     try:
         told = json.loads(metadata) if metadata else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         told = {}
     return told if isinstance(told, dict) else {}

@@ -134,7 +134,9 @@ class Lobby:
 
     def _known(self, session: object, secret: object) -> _Guest:
         guest = self._guests.get(session) if isinstance(session, str) else None
-        if guest is None or not isinstance(secret, str) or not hmac.compare_digest(guest.secret, secret):
+        # As bytes: of text it compares ASCII only. What JSON can say and UTF-8 cannot is no secret of ours.
+        given = secret.encode(errors="replace") if isinstance(secret, str) else b""
+        if guest is None or not hmac.compare_digest(guest.secret.encode(), given):
             raise Refusal(410, "session_gone", "this conversation is over; a new one can be started")
         return guest
 

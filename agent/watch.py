@@ -168,7 +168,7 @@ class Watch:
         avatar = room.avatars[identity]
         try:
             told = json.loads(await self._call(name, identity, room.tag))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             avatar.missed += 1
             logger.debug("%s in %s does not answer: %s", identity, name, error)
             return
@@ -236,6 +236,6 @@ def _metadata(room: _Room) -> str:
     """What the first dispatch said, and what was said since."""
     try:
         told = json.loads(room.metadata) if room.metadata else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         told = {}
     return json.dumps((told if isinstance(told, dict) else {}) | {FIELD: list(room.said)}, ensure_ascii=False)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 BODY_LIMIT = 256 * 1024
+FILE_NAME_LIMIT = 255
+"""Bytes of a path below /static/; a file system takes no longer name."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -79,16 +81,17 @@ class Guard:
         """Raises:
         Refusal: 401 without the token, 403 from a page that is not ours.
         """
-        if self.loopback and urlsplit(f"//{request.host}").hostname not in ("127.0.0.1", "localhost", "::1"):
+        if self.loopback and _host_name(f"//{request.host}") not in ("127.0.0.1", "localhost", "::1"):
             raise Refusal(403, "forbidden_origin", f"this server answers to {' or '.join(_LOOPBACK)} only")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host and origin not in self.allowed_origins:
+        if origin is not None and _netloc(origin) != request.host and origin not in self.allowed_origins:
             raise Refusal(
                 403, "forbidden_origin", f"pages of {origin} may not call this server: add it to MIEN_ALLOWED_ORIGINS"
             )
         if self.token is not None:
             given = request.headers.get("Authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            # aiohttp hands on bytes that are no UTF-8 as surrogates.
+            if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {self.token}".encode()):
                 raise Refusal(401, "unauthorized", "this server asks for its token (MIEN_TOKEN)")
 
 
@@ -151,7 +154,10 @@ def guarded_app(guard: Guard, headers: Mapping[str, str], *, open_to_all: Sequen
         try:
             if request.method == "OPTIONS" and _foreign(request, guard) is not None:
                 return web.Response(status=204)
-            if request.path not in open_to_all and not request.path.startswith("/static/"):
+            if request.path.startswith("/static/"):
+                if len(request.rel_url.raw_path) > FILE_NAME_LIMIT:
+                    raise web.HTTPNotFound
+            elif request.path not in open_to_all:
                 guard.check(request)
             return await handler(request)
         except Refusal as refusal:
@@ -159,7 +165,7 @@ def guarded_app(guard: Guard, headers: Mapping[str, str], *, open_to_all: Sequen
         except web.HTTPRequestEntityTooLarge:
             return _refused(Refusal(413, "too_large", f"a request holds at most {BODY_LIMIT} bytes"))
         except web.HTTPNotFound:
-            return _refused(Refusal(404, "not_found", f"there is no {request.path} here"))
+            return _refused(Refusal(404, "not_found", f"there is no {request.path[:FILE_NAME_LIMIT]} here"))
         except web.HTTPException as error:
             return _refused(Refusal(error.status, "bad_request", f"{request.method} {request.path}: {error.reason}"))
 
@@ -189,6 +195,21 @@ def watching_routes(health: Callable[[], Mapping[str, Any]], metrics: Callable[[
         return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     return [web.get("/health", tell_health), web.get("/metrics", tell_metrics)]
+
+
+def _netloc(address: str) -> str | None:
+    """Host and port of an address; None where it is none, such as `http://[`."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return None
+
+
+def _host_name(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def _foreign(request: web.Request, guard: Guard) -> str | None:
@@ -230,8 +251,9 @@ def _tls_context(cert: Path, key: Path) -> ssl.SSLContext:
 
 async def _json_object(request: web.Request) -> Mapping[str, Any]:
     try:
-        body = json.loads(await request.text())
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        # The bytes, not the text: JSON is UTF-8 whatever character set the request claims.
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
         raise Refusal(400, "bad_request", f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise Refusal(400, "bad_request", "the body is not a JSON object")

@@ -17,14 +17,16 @@ import numpy as np
 from livekit import rtc
 
 from avatar.frames import FPS, SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, SinkClosed
+from rooms.livekit_queue import SoundQueue
 from rooms.packets import faded
 
 logger = logging.getLogger(__name__)
 
 CUSHION_MS = 20
 _CUSHION_SAMPLES = SAMPLE_RATE_HZ * CUSHION_MS // 1000
-_QUEUE_MS = 400
-"""Beyond this livekit's queue makes its writer wait; it holds a cushion and a tick."""
+_QUEUE_MS = 70
+"""livekit's queue tells of a frame when it holds no more than this, and takes twice as much. A cushion, its slack and a
+tick: it tells at once unless it holds more than it should (`SoundQueue`)."""
 _SLACK_S = 0.01
 """livekit's queue gets the next frame while it holds no more than the cushion and this."""
 _CAPACITY_TICKS = 5
@@ -65,8 +67,7 @@ class LiveKitSink:
         self._came = asyncio.Event()
         self._given: Pcm = np.zeros(0, np.int16)
         """The newest samples that livekit's queue got, at least as many as it holds."""
-        self._empty_at = -1.0
-        """When livekit's queue will have been sent."""
+        self._queue = SoundQueue(_QUEUE_MS / 1000)
         self._generation = 0
         self._closed = False
         self._failure: Exception | None = None
@@ -96,7 +97,7 @@ class LiveKitSink:
         self._waiting.clear()
         if held:
             self.sound.clear_queue()
-            self._empty_at = self._clock()
+            self._queue.clear(self._clock())
             self._waiting.append(_Chunk(faded(self._given[-held:]), None))
         for chunk in waiting:
             silenced = np.zeros_like(chunk.sound) if self._waiting else faded(chunk.sound)
@@ -114,7 +115,7 @@ class LiveKitSink:
         if self._failure is None:
             await asyncio.sleep(min(self.unsent() / SAMPLE_RATE_HZ, _FLUSH_S))
         self._waiting.clear()
-        self._empty_at = -1.0
+        self._queue.forget()
         self._feeding.cancel()
         await self.sound.aclose()
         await self.picture.aclose()
@@ -122,8 +123,8 @@ class LiveKitSink:
     # -- livekit's queue
 
     def _held(self) -> int:
-        """How many samples livekit's queue holds. It does not tell; but it sends at the pace of the clock."""
-        return max(0, round((self._empty_at - self._clock()) * SAMPLE_RATE_HZ))
+        """How many samples livekit's queue holds."""
+        return max(0, round((self._queue.empty_at - self._clock()) * SAMPLE_RATE_HZ))
 
     async def _feed(self) -> None:
         try:
@@ -131,7 +132,7 @@ class LiveKitSink:
                 while not self._waiting:
                     self._came.clear()
                     await self._came.wait()
-                lead_s = self._empty_at - self._clock()
+                lead_s = self._queue.empty_at - self._clock()
                 if lead_s > CUSHION_MS / 1000 + _SLACK_S:
                     await asyncio.sleep(lead_s - CUSHION_MS / 1000)
                     continue
@@ -146,14 +147,13 @@ class LiveKitSink:
             self._failure = error
 
     async def _give(self, chunk: _Chunk) -> None:
-        now = self._clock()
-        leaves_at = max(now, self._empty_at)
-        self._empty_at = leaves_at + chunk.sound.size / SAMPLE_RATE_HZ
+        leaves_at = self._queue.give(self._clock(), chunk.sound.size / SAMPLE_RATE_HZ)
         self._given = np.concatenate([self._given, chunk.sound])[-SAMPLE_RATE_HZ // 5 :]
         if chunk.frame is not None:
             asyncio.get_running_loop().call_at(leaves_at, self._leaves, chunk.frame, leaves_at)
         # Its request goes out before it awaits for the first time, so that nothing comes between this and `clear`.
         await self.sound.capture_frame(rtc.AudioFrame(chunk.sound.tobytes(), SAMPLE_RATE_HZ, 1, chunk.sound.size))
+        self._queue.taken(self._clock())
 
     def _leaves(self, frame: Frame, at_s: float) -> None:
         """The first sample of this frame is being sent, or was at this time if the loop is late."""

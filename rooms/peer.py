@@ -179,7 +179,7 @@ class Peer:
     def _message_came(self, text: str | bytes) -> None:
         try:
             message = json.loads(text) if len(text) <= MESSAGE_LIMIT else None
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             logger.warning("the page sent something that is no message (%d bytes); it is ignored", len(text))

@@ -77,7 +77,11 @@ class Page:
             await opened.wait()
 
     def send(self, message: dict[str, Any]) -> None:
-        self._channel.send(json.dumps(message))
+        self.send_text(json.dumps(message))
+
+    def send_text(self, text: str) -> None:
+        """Whatever it says, on the data channel."""
+        self._channel.send(text)
 
     def heard(self) -> Pcm:
         return np.concatenate([np.zeros(0, np.int16), *self.sound])

@@ -27,6 +27,7 @@ class Diary:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Sink]] = []
+        self.messages: list[Message] = []
         self.left = False
 
     @property
@@ -46,7 +47,8 @@ class Diary:
     def on_left(self) -> None:
         self.left = True
 
-    def on_message(self, message: Message) -> None: ...
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message)
 
 
 class Visited:
@@ -118,6 +120,18 @@ async def test_a_peer_that_never_joined_is_never_lost() -> None:
         await visit.miss_the_answer()
         await visit.join()
         assert visit.diary.words == ["joined", "lost", "joined"]
+
+
+async def test_what_is_no_message_is_ignored_and_the_next_one_is_heard() -> None:
+    async with visited() as visit:
+        await visit.join()
+        page = visit.pages[0]
+        for text in ("", "{", "[]", '{"type": 7}', "[" * 60_000, '"' + "x" * 70_000 + '"'):
+            page.send_text(text)
+        page.send({"type": "interrupt"})
+        await until(lambda: bool(visit.diary.messages), "the message after them")
+        assert visit.diary.messages == [{"type": "interrupt"}]
+        assert visit.diary.words == ["joined"]
 
 
 def report(sender: RTCRtpSender) -> tuple[float, int]:

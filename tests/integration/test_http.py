@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -86,6 +88,48 @@ async def test_a_bad_body_gets_a_reason_and_never_a_5xx_of_ours(body: bytes, sta
     async with server(OPEN) as (client, url), client.post(f"{url}/api/offer", data=body) as response:
         await refused(response, status, code)
         assert (response.headers.get("Retry-After") == "5") is (status == 503)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("POST", "/api/offer", b"Content-Type: application/json; charset=none-such", 200, None),
+        ("POST", "/api/offer", b"Origin: http://[::1", 403, "forbidden_origin"),
+        ("POST", "/api/offer", b"Origin: http://\xff", 403, "forbidden_origin"),
+        ("GET", "/metrics", b"Host: [::1", 403, "forbidden_origin"),
+        ("GET", "/static/" + "a" * 3000, b"", 404, "not_found"),
+        ("GET", "/static/" + "%c3%a4" * 100, b"", 404, "not_found"),
+        ("GET", "/static/%00", b"", 404, "not_found"),
+    ],
+)
+async def test_odd_headers_and_names_get_a_reason_too(
+    method: str, path: str, headers: bytes, status: int, code: str | None
+) -> None:
+    async with server(OPEN) as (_, url):
+        answer = await asked(url, method, path, headers, b"{}" if method == "POST" else b"")
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        if code is not None:
+            assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == code
+
+
+async def test_a_token_of_any_bytes_is_compared() -> None:
+    async with server(CLOSED) as (_, url):
+        answer = await asked(url, "POST", "/api/offer", b"Authorization: Bearer \xff\xfe", b"{}")
+        assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def asked(url: str, method: str, path: str, headers: bytes, body: bytes) -> bytes:
+    """The whole answer to a request that HTTP clients refuse to send."""
+    host = url.removeprefix("http://")
+    reader, writer = await asyncio.open_connection(*host.split(":"))
+    lines = [f"{method} {path} HTTP/1.1".encode(), f"Content-Length: {len(body)}".encode(), b"Connection: close"]
+    if not headers.startswith(b"Host:"):
+        lines.append(f"Host: {host}".encode())
+    writer.write(b"\r\n".join([*lines, *([headers] if headers else []), b"", body]))
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
 
 
 async def test_wrong_method_and_unknown_path_are_json_too() -> None:

@@ -184,6 +184,7 @@ async def test_somebody_elses_session_cannot_be_taken_over() -> None:
         for more in (
             {"session": guest.answer["session"]},
             {"session": guest.answer["session"], "secret": "guessed"},
+            {"session": guest.answer["session"], "secret": "geheimnisträger \ud800"},
             {"session": "unknown", "secret": guest.answer["secret"]},
             {"session": 7, "secret": None},
         ):
