@@ -96,7 +96,7 @@ class Faces:
 
     def warm(self) -> None:
         """Ready the worker's own, so that the first room does not wait."""
-        self._own.warm()
+        self._own = self._own.warm()
 
     @property
     def name(self) -> str:

@@ -190,7 +190,8 @@ def say(arguments: argparse.Namespace) -> int:
 def prepare(arguments: argparse.Namespace) -> int:
     from functools import partial
 
-    from agent.prepare import Asking, ForMuseTalk, is_picture, prepare
+    from agent.prepare import ForMuseTalk, is_picture, prepare
+    from agent.prepare_consent import Asking
     from agent.prepare_musetalk import open_encoder
     from agent.progress import bar
     from agent.settings import load_settings
@@ -220,7 +221,7 @@ def dub(arguments: argparse.Namespace) -> int:
     from functools import partial
 
     from agent.dub import dub, open_models
-    from agent.prepare import Asking
+    from agent.prepare_consent import Asking
     from agent.progress import bar
     from agent.settings import load_settings
 

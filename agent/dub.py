@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import av.error
 import numpy as np
 
-from agent.prepare import Asking, PrepareError, consented
+from agent.prepare_consent import Asking, PrepareError, consented
 from agent.prepare_look import Look, found_in, look_at
 from agent.prepare_musetalk import EXTRA
 from agent.prepare_video import Clip, read_clip

@@ -9,7 +9,7 @@ import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import cv2
 from agent.persona import Persona
 from agent.settings import AvatarSettings
 from avatar.frames import Picture
+from avatar.musetalk.jobs import Unavailable
 from avatar.photo.renderer import PhotoRenderer, still_of
 from avatar.photo.rig import Prepared, prepared
 from avatar.portrait import load_portrait, read_manifest
@@ -59,17 +60,28 @@ class Face:
         """
         if self.backend == "static":
             return StaticRenderer(self.still())
-        if self.backend == "musetalk" and (engine := self._engine()) is not None:
-            return engine.renderer(patient=patient)
+        if self.backend == "musetalk":
+            try:
+                return self._engine().renderer(patient=patient)
+            except Unavailable as error:
+                logger.error("%s; the portrait is drawn instead", error)
         if self.portrait is not None:
             return PhotoRenderer(_readied(self.portrait, self.settings.size_px), seed=seed)
         return PuppetRenderer(self.persona.look, size_px=self.settings.size_px, seed=seed)
 
-    def warm(self) -> None:
-        """Load what all conversations share; blocks, for minutes where a GPU's code is compiled for the first time."""
+    def warm(self) -> Face:
+        """Load what all conversations share; blocks, for minutes where a GPU's code is compiled for the first time.
+
+        Returns the face that conversations get: this one, or where MuseTalk could not be begun the drawn portrait.
+        """
         self.still()
         if self.backend == "musetalk":
-            self._engine()
+            try:
+                self._engine()
+            except Unavailable as error:
+                logger.error("%s; the portrait is drawn instead", error)
+                return replace(self, backend="portrait", why=f"drawn on the CPU, not musetalk: {error}")
+        return self
 
     def device(self) -> dict[str, Any]:
         """What draws it, as `/health` tells."""
@@ -80,17 +92,17 @@ class Face:
                 return {"type": "cuda", "name": name}
         return {"type": "cpu", "name": platform.processor() or platform.machine(), "cores": os.cpu_count()}
 
-    def _engine(self) -> Speaks | None:
-        """MuseTalk, ready to speak for the portrait; None where it could not be begun: the portrait is drawn then."""
+    def _engine(self) -> Speaks:
+        """MuseTalk, ready to speak for the portrait.
+
+        Raises:
+            Unavailable: it could not be begun.
+        """
         from agent.face_musetalk import Speaks  # on demand: it may import torch
-        from avatar.musetalk.live import Unavailable, shared_engine
+        from avatar.musetalk.live import shared_engine
 
         assert self.portrait is not None, "MuseTalk's face is a portrait"
-        try:
-            return Speaks.begun(self.portrait, self.settings.weights, self.engines or shared_engine)
-        except Unavailable as error:
-            logger.error("%s; the portrait is drawn instead", error)
-            return None
+        return Speaks.begun(self.portrait, self.settings.weights, self.engines or shared_engine)
 
     def still(self) -> Picture:
         """The face at rest. The first call paints, which takes seconds; what it painted is shared by all renderers."""
@@ -152,10 +164,11 @@ def _unfit(portrait: Path | None) -> str | None:
 
 def _lacking(weights: Path, unavailable: Callable[[Path], str | None] | None) -> str | None:
     """Why MuseTalk cannot run on this machine."""
-    if unavailable is None:
-        from avatar.musetalk.live import unavailable  # on demand: it imports torch where that is installed
+    if unavailable is not None:
+        return unavailable(weights)
+    from avatar.musetalk import live  # on demand: it imports torch where that is installed
 
-    return unavailable(weights)
+    return live.unavailable(weights)
 
 
 def paint_ahead(face: Face) -> Future[Picture]:

@@ -53,7 +53,8 @@ class Jobs:
     ) -> None:
         self._settings = settings
         self._persona = persona
-        self._face = face
+        self.face = face
+        """What conversations that begin get."""
         self._local = local
         self._metrics = metrics
         self._capacity = capacity
@@ -148,7 +149,7 @@ class Jobs:
         )
         try:
             # Static layers are drawn, which takes a while.
-            renderer = await asyncio.to_thread(self._face.make, hash(job.id) & 0xFFFF)
+            renderer = await asyncio.to_thread(self.face.make, hash(job.id) & 0xFFFF)
         except BaseException:
             await models.aclose()
             raise
@@ -160,7 +161,7 @@ class Jobs:
             renderer=renderer,
             turn=self._settings.turn,
             metrics=self._metrics,
-            face={"part": "renderer", "name": self._face.backend, "why": self._face.why, "online": False},
+            face={"part": "renderer", "name": self.face.backend, "why": self.face.why, "online": False},
             about={"session": job.id, "version": importlib.metadata.version("mien")},
             away=before,
         )

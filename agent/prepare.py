@@ -20,12 +20,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from agent.prepare_consent import Asking, PrepareError, consented
 from agent.prepare_idle import LOOP_TICKS, idle_pictures
 from agent.prepare_look import calmest, cuts, found_in, look_at, stretch_of
 from agent.prepare_musetalk import NotForMuseTalk, prepared_frames, square_for_all
 from agent.prepare_preview import preview_of
 from agent.prepare_video import Clip, read_clip, stated_frames
-from avatar.frames import FPS, MienError
+from avatar.frames import FPS
 from avatar.musetalk.portrait_frames import MOST_FRAMES, parts_of
 from avatar.portrait import Consent, Portrait, Source, load_portrait, save_portrait
 from avatar.portrait_check import Finding, findings, findings_of_lids
@@ -45,28 +46,6 @@ EYES_AT = 0.42
 LARGEST_PX, SMALLEST_PX = 1024, 256
 LARGEST_VIDEO_PX = 1920
 STEPS = 5
-
-CONSENT_QUESTION = """
-A portrait makes the person in the picture appear to say whatever the avatar says. Prepare it only if that person has
-agreed to this, or if the picture shows nobody real. What you write here is kept in the portrait's manifest.
-"""
-
-
-class PrepareError(MienError):
-    """No portrait was made: says why, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How the person at the terminal is spoken to.
-
-    Args:
-        tell: shows a line.
-        ask: shows a question and gives the answer; None where nobody can be asked.
-    """
-
-    tell: Callable[[str], None]
-    ask: Callable[[str], str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,28 +273,6 @@ def cropped(image: Bytes, mesh: FaceMesh, crop: tuple[int, int, int]) -> tuple[B
     corner = np.array([left, top], np.float32)
     points = np.hstack([(mesh.points[:, :2] - corner) * scale, mesh.points[:, 2:] * scale])
     return picture, FaceMesh(points, (mesh.irises - corner) * scale, mesh.presence)
-
-
-def consented(given: str | None, asking: Asking) -> str:
-    """Who agreed, and when, in the words given or asked for.
-
-    Raises:
-        PrepareError: nobody did, or nobody can be asked.
-    """
-    if given is None:
-        if asking.ask is None:
-            raise PrepareError(
-                'the consent of the person shown must be on record: --consent "who agreed, when" '
-                '(or --consent "nobody real: a drawing by ..."), or run it in a terminal, which asks'
-            )
-        asking.tell(CONSENT_QUESTION)
-        if asking.ask("Has the person shown agreed, or is it nobody real? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise PrepareError("without consent no portrait is made; nothing was written")
-        given = asking.ask("Who agreed, and when? (or: whose drawing it is) ")
-    given = " ".join(given.split())
-    if len(given) < 3:
-        raise PrepareError("the consent is empty: say who agreed, and when")
-    return given[:500]
 
 
 def _reasons(stops: list[Finding]) -> str:

@@ -150,7 +150,7 @@ class Talk:
 
     async def _prewarm(self) -> None:
         await asyncio.to_thread(self._local.prewarm)
-        await asyncio.to_thread(self._face.warm)
+        self._face = await asyncio.to_thread(self._face.warm)
         # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through it again
         # and again, and each time every conversation stands still for 100 ms and more.
         gc.freeze()

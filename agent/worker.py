@@ -61,7 +61,7 @@ class Worker:
 
     def prewarm(self) -> None:
         self._local.prewarm()
-        self._face.warm()
+        self._jobs.face = self._face.warm()
         # What is loaded by now stays. Unless it is taken out of its sight, the garbage collector walks through it again
         # and again, and each time every conversation stands still for 100 ms and more.
         gc.freeze()

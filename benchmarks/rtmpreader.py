@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from avatar.frames import SAMPLE_RATE_HZ
 
 _OPEN_S = 10.0
 _COME_AGAIN_S = 0.02
+_SEAM_MS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,7 @@ class Reader:
 
     def sound(self) -> tuple[float, npt.NDArray[np.float32]]:
         """The time in ms of the first sample, and all samples, silence where there were none."""
-        first_ms = self._sound[0][0]
-        last_ms, last = self._sound[-1]
-        whole = np.zeros(round((last_ms - first_ms) * SAMPLE_RATE_HZ / 1000) + last.size, np.float32)
-        for time_ms, samples in self._sound:
-            at = round((time_ms - first_ms) * SAMPLE_RATE_HZ / 1000)
-            whole[at : at + samples.size] = samples
-        return first_ms, whole
+        return joined(self._sound)
 
     def _run(self) -> None:
         try:
@@ -208,3 +204,24 @@ def flash_offsets_ms(reader: Reader) -> list[float]:
         for flash in flashes
         if any(abs(onset - flash) < 500 for onset in onsets)
     ]
+
+
+def joined(pieces: Sequence[tuple[float, npt.NDArray[np.float32]]]) -> tuple[float, npt.NDArray[np.float32]]:
+    """Decoded pieces of sound with their times in ms, as one: the time of its first sample, and all samples.
+
+    FLV counts whole milliseconds. A piece that is not two of them away from where the last one ended follows it
+    without a seam: half a millisecond more here and less there turns a tone above 575 Hz into another.
+    """
+    first_ms = pieces[0][0]
+    whole = np.zeros(_samples(pieces[-1][0] + _SEAM_MS - first_ms) + pieces[-1][1].size, np.float32)
+    end = 0
+    for time_ms, samples in pieces:
+        at = _samples(time_ms - first_ms)
+        at = end if abs(at - end) < _samples(_SEAM_MS) else at
+        end = at + samples.size
+        whole[at:end] = samples
+    return first_ms, whole[:end]
+
+
+def _samples(ms: float) -> int:
+    return round(ms * SAMPLE_RATE_HZ / 1000)

@@ -1,7 +1,8 @@
 """A stream on air: how soon a message is heard, what it costs, and what reaches the server through restarts.
 
 The real `mien stream` in a child process, at a real nginx-rtmp on loopback, read back by FFmpeg. Messages are texts
-spoken by espeak (latency, cost), or flashes with beeps. The run through restarts is streamrun.py's.
+spoken by espeak (latency, cost), or flashes with beeps. The run through restarts is streamrun.py's. Each part has a
+summary of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 
@@ -40,29 +42,28 @@ TEXTS = ("Good evening.", "This comes in just now.", "Here is the next question.
 
 async def main() -> int:
     parser = arguments("stream", (__doc__ or "").splitlines()[0])
-    parser.add_argument("--part", choices=("latency", "cost", "sync", "run"), help="only this one")
+    parser.add_argument("--part", choices=("latency", "cost", "sync", "run"), action="append", help="only this one")
     parser.add_argument("--seconds", type=float, help=f"length of the run ({RUN_S:.0f})")
     parser.add_argument("--messages", type=int, help=f"how many it is told in the run ({RUN_MESSAGES})")
     parser.add_argument("--restarts", type=int, help=f"of each server in the run ({RESTARTS})")
     chosen = parser.parse_args()
-    report, quick = Report("stream", chosen.quick, chosen.out), chosen.quick
-    if chosen.part in (None, "latency"):
-        with report.attempt("latency"):
-            await latency(report, QUICK_MESSAGES if quick else MESSAGES)
-    for fps in (25, 30):
-        if chosen.part in (None, "cost"):
-            with report.attempt(f"cost at {fps}"):
-                await cost(report, fps, QUICK_WINDOW_S if quick else WINDOW_S)
-    if chosen.part in (None, "sync"):
-        with report.attempt("sync"):
-            await sync(report, QUICK_FLASHES if quick else FLASHES)
-    if chosen.part in (None, "run"):
-        with report.attempt("run"):
-            seconds = chosen.seconds or (QUICK_RUN_S if quick else RUN_S)
-            messages = chosen.messages or (QUICK_RUN_MESSAGES if quick else RUN_MESSAGES)
-            restarts = chosen.restarts or (QUICK_RESTARTS if quick else RESTARTS)
-            await long_run(report, seconds, messages, restarts)
-    return report.finish()
+    quick, missed = chosen.quick, 0
+    seconds = chosen.seconds or (QUICK_RUN_S if quick else RUN_S)
+    messages = chosen.messages or (QUICK_RUN_MESSAGES if quick else RUN_MESSAGES)
+    restarts = chosen.restarts or (QUICK_RESTARTS if quick else RESTARTS)
+    parts: dict[str, Callable[[Report], Awaitable[None]]] = {
+        "latency": lambda report: latency(report, QUICK_MESSAGES if quick else MESSAGES),
+        "cost": lambda report: costs(report, QUICK_WINDOW_S if quick else WINDOW_S),
+        "sync": lambda report: sync(report, QUICK_FLASHES if quick else FLASHES),
+        "run": lambda report: long_run(report, seconds, messages, restarts),
+    }
+    for name, part in parts.items():
+        if name in (chosen.part or parts):
+            report = Report(f"stream.{name}", quick, chosen.out)
+            with report.attempt(name):
+                await part(report)
+            missed |= report.finish()
+    return missed
 
 
 # -- the parts
@@ -95,6 +96,11 @@ async def latency(report: Report, messages: int) -> None:
     described = report.numbers("message to its first sound at the server's client", first_ms, "ms", stated_n=MESSAGES)
     report.bound("the same, p95", described["p95"], FIRST_MS, "ms", n=len(first_ms), stated_n=MESSAGES)
     report.bound("start of the process to being on air", on_air_ms, ON_AIR_MS, "ms", n=1)
+
+
+async def costs(report: Report, window_s: float) -> None:
+    for fps in (25, 30):
+        await cost(report, fps, window_s)
 
 
 async def cost(report: Report, fps: int, window_s: float) -> None:

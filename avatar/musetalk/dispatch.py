@@ -148,6 +148,7 @@ class Dispatch:
         guest = self._guests[session]
         for ask in [ask for ask in guest.asks.values() if ask.n % 2]:
             if self.scheduler.drop(ask):
+                self._forget(ask)
                 self.ask(ask, True)
 
     def leave(self, session: int) -> None:

@@ -25,6 +25,10 @@ class CoreError(MienError):
     """The core was asked for something it cannot do."""
 
 
+class Unavailable(MienError):
+    """MuseTalk cannot run here."""
+
+
 class OutOfMemory(CoreError):
     """The device's memory did not suffice; a smaller batch may fit."""
 

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avatar.frames import MienError
 from avatar.musetalk.engine import Engine
+from avatar.musetalk.jobs import Unavailable
 from avatar.musetalk.renderer import Person
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ START_S = 600.0
 
 _lock = threading.Lock()
 _engines: dict[Path, Engine] = {}
-
-
-class Unavailable(MienError):
-    """MuseTalk cannot run here."""
 
 
 def unavailable(weights: Path | None = None) -> str | None:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agent.prepare import Asking, PrepareError, prepare
+from agent.prepare import prepare
+from agent.prepare_consent import Asking, PrepareError
 from avatar.portrait import load_portrait
 from avatar.static import still_from_puppet
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.prepare import Asking, ForMuseTalk, PrepareError, prepare
+from agent.prepare import ForMuseTalk, prepare
+from agent.prepare_consent import Asking, PrepareError
 from agent.prepare_idle import LOOP_TICKS
 from agent.prepare_musetalk import NotForMuseTalk
 from agent.prepare_video import VideoError, read_clip, stated_frames

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from agent.dub import DubError, Models, dub, open_models
-from agent.prepare import Asking, PrepareError
+from agent.prepare_consent import Asking, PrepareError
 from avatar.musetalk.config import TINY
 from avatar.musetalk.core import Core
 from avatar.musetalk.demo import synthetic_speech

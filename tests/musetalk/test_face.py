@@ -17,7 +17,7 @@ from agent.settings import AvatarSettings
 from avatar.frames import TICK_SPEECH_SAMPLES
 from avatar.musetalk.admission import Vram
 from avatar.musetalk.engine import Engine
-from avatar.musetalk.live import Unavailable
+from avatar.musetalk.jobs import Unavailable
 from avatar.musetalk.portrait_frames import parts_of
 from avatar.musetalk.renderer import MuseTalkRenderer, Person
 from avatar.photo.renderer import PhotoRenderer
@@ -125,6 +125,9 @@ async def test_without_its_engine_the_portrait_is_drawn_and_the_log_says_why(
     portrait: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shown = face(portrait, Engines(None))
+    settled = await asyncio.to_thread(shown.warm)
+    assert (settled.backend, settled.portrait) == ("portrait", portrait)
+    assert settled.why == "drawn on the CPU, not musetalk: MuseTalk did not start: the card is gone"
     renderer = await asyncio.to_thread(shown.make)
     assert isinstance(renderer, PhotoRenderer)
     assert "the card is gone; the portrait is drawn instead" in caplog.text

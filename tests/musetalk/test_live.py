@@ -9,7 +9,8 @@ import pytest
 from agent.face import Face, choose_face
 from agent.persona import load_persona
 from agent.settings import AvatarSettings
-from avatar.musetalk.live import Unavailable, shared_engine, unavailable
+from avatar.musetalk.jobs import Unavailable
+from avatar.musetalk.live import shared_engine, unavailable
 from tests.doubles.engine import person
 
 pytestmark = pytest.mark.media

@@ -70,7 +70,7 @@ def test_while_all_pictures_are_urgent_a_new_portrait_comes_all_the_same_but_slo
 def test_the_piece_of_a_portrait_that_is_waited_for_comes_first_and_speech_is_heard_in_order() -> None:
     core, box = CoreDouble(), Mailbox()
     entered, release = threading.Event(), threading.Event()
-    portrait = Identity(synthetic_frames(TINY, 8 * PIECE_FRAMES, 96, 96, seed=8))
+    portrait = Identity(tuple(synthetic_frames(TINY, 8 * PIECE_FRAMES, 96, 96, seed=8)))
     pieces: list[int] = []
 
     def piece(frames: Sequence[Any]) -> None:
@@ -99,7 +99,9 @@ def test_the_piece_of_a_portrait_that_is_waited_for_comes_first_and_speech_is_he
     stream.push(SPEECH)
     for n, frame in enumerate(frames):
         job = Job(stream.take()[1][0], list(portrait.frames), frame)  # type: ignore[arg-type]
-        assert np.array_equal(answers[session.number, n], mouth_of(job))
+        picture = answers[session.number, n]
+        assert isinstance(picture, np.ndarray)
+        assert np.array_equal(picture, mouth_of(job))
 
 
 def test_who_leaves_while_the_portrait_comes_leaves_nothing_waiting() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.rtmpreader import Got, Reader
+from avatar.frames import SAMPLE_RATE_HZ
+from benchmarks.rtmpreader import Got, Reader, joined
 from benchmarks.streamrun import Down, clock_ms, compare, gaps_beyond_ms, misplaced
 from benchmarks.streamtones import Tone, heard, tone, tones
 
@@ -30,6 +31,17 @@ def test_tones_are_told_apart_with_their_times_and_parts_of_them_are_not_taken_f
     assert [each.number for each in found] == heard(sound) == [3, 49, -1]
     assert [each.start_ms for each in found[:2]] == pytest.approx([5100, 6300], abs=25)
     assert [each.end_ms for each in found[:2]] == pytest.approx([6100, 7300], abs=25)
+
+
+def test_times_in_whole_milliseconds_cost_no_tone_and_a_gap_stays_one() -> None:
+    sound = np.asarray(np.concatenate([tone(number) for number in range(50)]) / 32768, np.float32)
+    starts = range(0, sound.size // 1024 * 1024, 1024)
+    pieces = [(float(round(at * 1000 / SAMPLE_RATE_HZ)), sound[at : at + 1024]) for at in starts]
+    assert heard(joined(pieces)[1]) == list(range(50))
+    first_ms, whole = joined([pieces[0], *pieces[10:]])
+    assert first_ms == 0
+    assert not whole[1024 : 9 * 1024].any()
+    assert whole.size == pytest.approx(sound.size, abs=1024 + 96)
 
 
 @pytest.mark.parametrize(
