@@ -33,8 +33,8 @@ SPECIAL = (
         None,
         "the weights of the puppet's ear",
         "Apache-2.0",
-        "trained for this project on synthetic speech (espeak-ng's voices and flite's slt and kal16), which is not "
-        "part of them",
+        "trained for this project on synthetic speech (espeak-ng's voices, flite's slt and kal16, seven of festival's, "
+        "and Kokoro-82M's, Apache-2.0), which is not part of them",
     ),
     Special(
         None,

@@ -28,7 +28,7 @@ from training.mouth.data import (
     jobs,
     wanted,
 )
-from training.mouth.export import export
+from training.mouth.export import export, restored
 from training.mouth.festival import Line, festival, from_sampa
 from training.mouth.fit import CROP, Examples, loss_of
 from training.mouth.network import BEHIND, LOOKAHEAD_MS, Network
@@ -153,6 +153,13 @@ def test_numpy_computes_what_torch_does(trained: tuple[Network, Path]) -> None:
         wanted_[:, index] = torch.sigmoid(wanted_[:, index])
     assert float(wanted_.std(dim=0).min()) > 1e-3
     assert np.abs(told - wanted_.numpy()).max() < 1e-5
+
+
+def test_a_file_is_trained_further_from_where_it_stands(trained: tuple[Network, Path]) -> None:
+    network, path = trained
+    again = restored(path)
+    for name, value in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
 
 
 def test_training_and_run_time_agree_on_when() -> None:

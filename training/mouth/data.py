@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,16 @@ from avatar.frames import SPEECH_RATE_HZ
 from avatar.puppet.spectrum import HOP, WINDOW, log_mel, mel_filters
 from training.mouth import augment, texts
 from training.mouth.festival import Line, festival
-from training.mouth.speakers import EspeakSpeaker, Spoken, espeak_variants, flite
+from training.mouth.kokoro import NAMES as KOKORO
+from training.mouth.kokoro import KokoroSpeaker, require
+from training.mouth.speakers import EspeakSpeaker, SpeakerError, Spoken, espeak_variants, flite
 
 OUTPUTS = ("opening", "width", "rounding", "closure", "teeth", "tongue", "speech", "effort")
 TARGET_MS = 20
-COPIES = 2
-"""Hearings of each utterance; flite's are fewer and better, and get one more."""
-FLITE_KIND, FESTIVAL_KIND = "flite:", "festival:"
+FLITE_KIND, FESTIVAL_KIND, KOKORO_KIND = "flite:", "festival:", "kokoro:"
+COPIES = {FLITE_KIND: 3, KOKORO_KIND: 8}
+OTHER_COPIES = 2
+"""Hearings of each utterance: what is rare is heard more often. Of the others the first is at its own speed."""
 SPEED = 0.12
 """How much faster or slower, and so higher or lower, a hearing may be."""
 SHORTEST_TRACT, LONGEST_TRACT = 1.17, 0.86
@@ -52,6 +56,10 @@ FESTIVAL = {
 """The voices of festival that are trained on (a child and a tall man among them), and what they speak. Its ked is
 measured with; czech_ph and hy_fi_mv are those by which a recipe is chosen."""
 LINES_AT_ONCE = 40
+KOKORO_SEED = 1
+"""Of what Kokoro says, whatever the others say: the first sentences of a larger set are those of a smaller one."""
+BLENDED = 0.5
+"""How many of Kokoro's utterances are said by a blend of two voices, a speaker of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,12 @@ class Amounts:
     foreign: int = 700
     flite_each: int = 560
     festival_each: int = 110
+    kokoro_each: int = 0
     no_speech: int = 300
+
+
+REFINING = Amounts(english=400, foreign=200, flite_each=200, festival_each=40, kokoro_each=3, no_speech=100)
+"""Of the second part of the training: Kokoro's many speakers, and enough of everybody to forget nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +99,12 @@ def jobs(seed: int, amounts: Amounts) -> list[Job]:
         out.append(Job(texts.foreign(language, random_), voice, random_.randrange(2**31)))
     for voice in FLITE:
         for _ in range(amounts.flite_each):
-            out.append(
-                Job(
-                    texts.english(random_).split(". ")[0].split("! ")[0].split("? ")[0],
-                    FLITE_KIND + voice,
-                    random_.randrange(2**31),
-                )
-            )
+            out.append(Job(_sentence(random_), FLITE_KIND + voice, random_.randrange(2**31)))
+    random_of_kokoro = random.Random(f"{KOKORO_SEED} {KOKORO_KIND}")  # noqa: S311
+    for _ in range(amounts.kokoro_each):
+        for voice in KOKORO:
+            text = _sentence(random_of_kokoro)
+            out.append(Job(text, KOKORO_KIND + voice, random_of_kokoro.randrange(2**31)))
     for voice, language in FESTIVAL.items():
         for _ in range(amounts.festival_each):
             text = texts.of_festival(language, random_)
@@ -102,27 +114,38 @@ def jobs(seed: int, amounts: Amounts) -> list[Job]:
     return out
 
 
-def make(folder: Path, seed: int, amounts: Amounts, workers: int = 2) -> None:
+def _sentence(random_: random.Random) -> str:
+    return texts.english(random_).split(". ")[0].split("! ")[0].split("? ")[0]
+
+
+def make(folder: Path, seed: int, amounts: Amounts, kokoro: Path | None, workers: int = 2) -> None:
     """Speak, hear and write everything.
+
+    Args:
+        kokoro: the folder of its model and voices; None if ``amounts`` has nothing of it.
 
     Raises:
         SpeakerError: a voice is missing.
     """
+    if amounts.kokoro_each:
+        if kokoro is None:
+            raise SpeakerError("Kokoro is to speak, but no folder of its model and voices was given")
+        require(kokoro)
     folder.mkdir(parents=True, exist_ok=True)
     todo = jobs(seed, amounts)
     parts = [folder / f"part{k}.npz" for k in range(workers)]
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        pool.starmap(_shard, [(part, todo[k::workers]) for k, part in enumerate(parts)], chunksize=1)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # forked, onnxruntime and torch may hang
+        pool.starmap(_shard, [(part, todo[k::workers], kokoro) for k, part in enumerate(parts)], chunksize=1)
     for k, part in enumerate(parts):  # only a set that is whole is taken for one
         part.rename(folder / f"shard{k}.npz")
 
 
-def _shard(path: Path, todo: list[Job]) -> None:
+def _shard(path: Path, todo: list[Job], kokoro: Path | None) -> None:
     frames: list[npt.NDArray[np.float16]] = []
     targets: list[npt.NDArray[np.float16]] = []
     crowd: list[augment.Wave] = []
-    by_festival = _spoken_by_festival(todo)
     with EspeakSpeaker() as espeak:
+        aside = _spoken_by_festival(todo) | _spoken_by_kokoro(todo, kokoro, espeak)
         for k, job in enumerate(todo):
             rng = np.random.default_rng(job.seed)
             if not job.text:
@@ -130,10 +153,11 @@ def _shard(path: Path, todo: list[Job]) -> None:
                 frames.append(features(hearing).astype(np.float16))
                 targets.append(np.zeros((_target_count(len(hearing)), len(OUTPUTS)), np.float16))
                 continue
-            spoken = by_festival.pop(k, None) or _spoken(job, espeak, rng)
-            speeds = [1.0, *rng.uniform(1 - SPEED, 1 + SPEED, COPIES - 1)]  # as it is, and otherwise
-            if job.voice.startswith(FLITE_KIND):
-                speeds = list(rng.uniform(1 - SPEED, 1 + SPEED, COPIES + 1))
+            spoken = aside.pop(k, None) or _spoken(job, espeak, rng)
+            copies = next((n for kind, n in COPIES.items() if job.voice.startswith(kind)), 0)
+            speeds = list(rng.uniform(1 - SPEED, 1 + SPEED, copies or OTHER_COPIES))
+            if not copies:
+                speeds[0] = 1.0
             for speed in speeds:
                 clean = augment.resampled(spoken.pcm.astype(float), spoken.rate_hz * speed)
                 before, after = (int(seconds * SPEECH_RATE_HZ) for seconds in rng.uniform(0, 0.4, 2))
@@ -159,6 +183,30 @@ def _spoken(job: Job, espeak: EspeakSpeaker, rng: np.random.Generator) -> Spoken
     return espeak.speak(
         job.text, job.voice, int(rng.uniform(110, 260)), int(rng.uniform(10, 90)), int(rng.uniform(20, 80))
     )
+
+
+def _spoken_by_kokoro(todo: Sequence[Job], folder: Path | None, espeak: EspeakSpeaker) -> dict[int, Spoken]:
+    """All that Kokoro says, by the job's place; its model is in memory only as long."""
+    places = [k for k, job in enumerate(todo) if job.voice.startswith(KOKORO_KIND)]
+    if folder is None or not places:
+        return {}
+    kokoro = KokoroSpeaker(folder, espeak)
+    return {
+        k: kokoro.speak(todo[k].text, **kokoro_draw(todo[k], np.random.default_rng([todo[k].seed, 2]))) for k in places
+    }
+
+
+def kokoro_draw(job: Job, rng: np.random.Generator) -> dict[str, Any]:
+    """How a job of Kokoro's is said: what `KokoroSpeaker.speak` takes besides the text."""
+    speed = float(rng.uniform(0.8, 1.25))
+    other, share = str(rng.choice(KOKORO)), float(rng.uniform(0.25, 0.6))
+    blended = bool(rng.random() < BLENDED)
+    return {
+        "voice": job.voice.removeprefix(KOKORO_KIND),
+        "speed": speed,
+        "other": other if blended else "",
+        "share": share if blended else 0.0,
+    }
 
 
 def _spoken_by_festival(todo: Sequence[Job]) -> dict[int, Spoken]:

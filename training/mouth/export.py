@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from avatar.puppet.weights import load_weights
 from training.mouth.network import Network
 
 
@@ -34,3 +36,36 @@ def export(network: Network, path: Path) -> None:
         "head_b": state["head.bias"],
     }
     np.savez_compressed(path, **{name: array.astype(np.float16) for name, array in arrays.items()})
+
+
+def restored(path: Path) -> Network:
+    """The network of a file that `export` wrote, as far as float16 kept it.
+
+    Raises:
+        WeightsError: the file holds no such weights.
+    """
+    weights = load_weights(path)
+    network = Network()
+    state = dict(network.state_dict())
+
+    def kernel(array: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+        """[taps * in, out] → [out, in, taps]."""
+        out, inputs, taps = state[name].shape
+        return array.reshape(taps, inputs, out).transpose(2, 1, 0)
+
+    found = {
+        "first.weight": kernel(weights.first_w, "first.weight"),
+        "first.bias": weights.first_b,
+        "second.weight": kernel(weights.second_w, "second.weight"),
+        "second.bias": weights.second_b,
+        "gru.weight_ih_l0": weights.input_w.T,
+        "gru.bias_ih_l0": weights.input_b,
+        "gru.weight_hh_l0": weights.hidden_w.T,
+        "gru.bias_hh_l0": weights.hidden_b,
+        "dense.weight": weights.dense_w.T,
+        "dense.bias": weights.dense_b,
+        "head.weight": weights.head_w.T,
+        "head.bias": weights.head_b,
+    }
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in found.items()})
+    return network

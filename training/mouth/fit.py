@@ -19,14 +19,15 @@ from training.mouth.network import BEHIND, SILENCE, Network
 CROP = 200
 """Steps (20 ms) of a training example: 4 s."""
 BATCH = 32
-PEAK_RATE = 3e-3
-WARM_UP = 100
+PEAK_RATE, REFINING_RATE = 3e-3, 1e-3
+WARM_UP, REFINING_WARM_UP = 100, 30
 MASKS = 2
 """Bands of frequencies that are hidden from the network in each example."""
 WEIGHTS = {"opening": 4.0, "width": 3.0, "rounding": 6.0, "tongue": 1.0, "effort": 0.7}
 CLASSES = {"closure": 0.5, "teeth": 0.4, "speech": 0.2}
 POSITIVE = {"closure": 2.0, "teeth": 2.0, "speech": 1.0}
 VELOCITY = 4.0
+LOGGED = 40
 AVERAGED = 0.997
 """The network that is kept is a running mean of the trained one: this much of it stays at each step."""
 
@@ -97,20 +98,27 @@ def loss_of(told: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def fit(folder: Path, seed: int, steps: int, threads: int = 1) -> tuple[Network, list[float]]:
-    """The network and its mean loss over each hundred steps."""
+def fit(
+    folder: Path, seed: int, steps: int, start: Network | None = None, threads: int = 1
+) -> tuple[Network, list[float]]:
+    """The network and its mean loss over every `LOGGED` steps.
+
+    Args:
+        start: trained already, to be trained further at a lower rate; it stays as it is.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     random = np.random.default_rng(seed)
     examples = Examples.read(folder)
-    network = Network()
+    network = Network() if start is None else copy.deepcopy(start).train()
+    peak, warm_up = (PEAK_RATE, WARM_UP) if start is None else (REFINING_RATE, REFINING_WARM_UP)
     mean = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.01)
     losses: list[float] = []
     window: list[float] = []
     began = time.monotonic()
     for step in range(steps):
-        rate = PEAK_RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rate = peak * min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
         frames, targets = examples.batch(random)
@@ -124,7 +132,7 @@ def fit(folder: Path, seed: int, steps: int, threads: int = 1) -> tuple[Network,
             for kept, value in zip(mean.parameters(), network.parameters(), strict=True):
                 kept.lerp_(value, 1.0 - stays)
         window.append(float(loss.detach()))
-        if len(window) == 100 or step == steps - 1:
+        if len(window) == LOGGED or step == steps - 1:
             losses.append(sum(window) / len(window))
             window.clear()
             print(f"step {step + 1}: loss {losses[-1]:.4f}, {time.monotonic() - began:.0f} s", flush=True)

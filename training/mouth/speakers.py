@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import wave
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,19 +87,32 @@ class EspeakSpeaker:
         variant = voice.partition("+")[2]
         if variant and variant not in espeak_variants():
             raise SpeakerError(f"espeak-ng has no variant {variant!r}: `espeak-ng --voices=variant` lists them")
+        job = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch, "pitch_range": pitch_range}
+        head = self._asked(job)
+        assert self._child.stdout is not None
+        pcm = np.frombuffer(self._child.stdout.read(2 * head["samples"]), "<i2")
+        return Spoken(pcm, head["rate_hz"], _espeak_phones(head["phones"], pcm, head["rate_hz"]))
+
+    def read(self, text: str, voice: str) -> list[str]:
+        """IPA of each clause, as espeak_child.py gives it, without any sound.
+
+        Raises:
+            SpeakerError: there is no such voice, or the child died.
+        """
+        return list(self._asked({"text": text, "voice": voice})["clauses"])
+
+    def _asked(self, job: Mapping[str, object]) -> dict[str, Any]:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        job = {"text": text, "voice": voice, "rate_wpm": rate_wpm, "pitch": pitch, "pitch_range": pitch_range}
         self._child.stdin.write(json.dumps(job).encode() + b"\n")
         self._child.stdin.flush()
         line = self._child.stdout.readline()
         if not line:
-            raise SpeakerError(f"espeak-ng's process ended while it spoke {text!r} as {voice}")
-        head = json.loads(line)
+            raise SpeakerError(f"espeak-ng's process ended while it spoke {job['text']!r} as {job['voice']}")
+        head: dict[str, Any] = json.loads(line)
         if "error" in head:
             raise SpeakerError(head["error"])
-        pcm = np.frombuffer(self._child.stdout.read(2 * head["samples"]), "<i2")
-        return Spoken(pcm, head["rate_hz"], _espeak_phones(head["phones"], pcm, head["rate_hz"]))
+        return head
 
 
 def espeak_variants() -> set[str]:
