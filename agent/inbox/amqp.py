@@ -164,13 +164,15 @@ class Amqp:
                 dead = await out.declare_exchange(f"{self._queue}.dead", ExchangeType.FANOUT, durable=True)
                 await (await out.declare_queue(f"{self._queue}.dead", durable=True)).bind(dead)
                 events = await out.declare_exchange(f"{self._queue}.events", ExchangeType.TOPIC, durable=True)
+                # Both consume before anything else begins: whoever watches would not find us among the consumers.
+                said, steered = await _consumed(queue), await _consumed(steering)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(_lost(link, work, control, out))
                     tasks.create_task(letters.send(dead, self._queue, self._buried, self._acknowledged))
                     tasks.create_task(self.events.publish(events, out.default_exchange))
-                    tasks.create_task(self._take(letters, queue))
-                    tasks.create_task(self._take(letters, steering))
+                    tasks.create_task(self._take(letters, said))
+                    tasks.create_task(self._take(letters, steered))
                     tasks.create_task(self._watch(out))
                     self._letters = letters
                     self.connections += 1
@@ -209,14 +211,8 @@ class Amqp:
         channel = await self._channel(link, self._prefetch)
         return channel, await channel.declare_queue(self._queue, passive=True)
 
-    async def _take(self, letters: Letters, queue: AbstractQueue) -> None:
+    async def _take(self, letters: Letters, arrived: asyncio.Queue[AbstractIncomingMessage]) -> None:
         """Hand one delivery after the other to the inbox; a big recording may not be overtaken while it is checked."""
-        arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-
-        async def came(incoming: AbstractIncomingMessage) -> None:
-            arrived.put_nowait(incoming)
-
-        await queue.consume(came)
         while True:
             await self._receive(letters, await arrived.get())
 
@@ -275,6 +271,17 @@ async def _lost(link: AbstractConnection, *channels: AbstractChannel) -> None:
             closed.put_nowait(None)
     error = await closed.get()
     raise _Lost(_reason(error) if error is not None else "the connection was closed")
+
+
+async def _consumed(queue: AbstractQueue) -> asyncio.Queue[AbstractIncomingMessage]:
+    """What a queue delivers from now on."""
+    arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+
+    async def came(incoming: AbstractIncomingMessage) -> None:
+        arrived.put_nowait(incoming)
+
+    await queue.consume(came)
+    return arrived
 
 
 async def _close(link: AbstractConnection) -> None:
