@@ -13,7 +13,7 @@ import tokenizers
 from ctranslate2.specs import whisper_spec  # type: ignore[import-untyped]
 from tokenizers import decoders, models, pre_tokenizers
 
-WIDTH, HEADS, MELS = 32, 2, 80
+WIDTH, HEADS, MELS = 64, 2, 80
 PROMPT = 2
 """Start of transcript, no time stamps: with so few tokens it counts as an English-only model."""
 
@@ -22,7 +22,7 @@ def write_tiny_whisper(folder: Path, says: str, *, repeats: int = 1) -> None:
     """Write config.json, model.bin, tokenizer.json and vocabulary.json into ``folder``.
 
     Args:
-        says: what it hears whenever it is asked; ASCII, fewer characters than WIDTH.
+        says: what it hears whenever it is asked; ASCII, fewer characters than WIDTH // 2.
         repeats: how often it says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,12 +79,13 @@ def write_tiny_whisper(folder: Path, says: str, *, repeats: int = 1) -> None:
     feed_forward(decoder.layer[0].ffn)
 
     decoder.projection.weight = np.zeros((len(tokens), WIDTH), np.float32)
-    # Each place in the answer has a direction of its own, which points at the letter that belongs there.
+    # Each place in the answer has a direction of its own, which points at the letter that belongs there. Between two of
+    # them lies one that is not used: where processors multiply bytes by pairs, a pair of large ones would overflow.
     for step, token in enumerate([*says.replace(" ", "Ġ"), "<|endoftext|>"]):
-        decoder.projection.weight[places[token], step] += 5
+        decoder.projection.weight[places[token], 2 * step] += 5
     for step in range(len(says) * repeats + 1):
         direction = len(says) if step == len(says) * repeats else step % len(says)
-        decoder.position_encodings.encodings[PROMPT - 1 + step] = 20 * np.eye(WIDTH, dtype=np.float32)[direction]
+        decoder.position_encodings.encodings[PROMPT - 1 + step] = 20 * np.eye(WIDTH, dtype=np.float32)[2 * direction]
     spec.config.lang_ids = [places["<|en|>"], places["<|de|>"]]
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = []
