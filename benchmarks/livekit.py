@@ -134,6 +134,10 @@ async def through_worker(report: Report, livekit: LiveKitServer, quick: bool) ->
         room = rtc.Room()
         await room.connect(livekit.url, livekit.token("agent", "through", kind="agent"))
         stack.push_async_callback(room.disconnect)
+        # A room in which there are only agents counts as empty: the server closes it after some seconds.
+        person = rtc.Room()
+        await person.connect(livekit.url, livekit.token("person", "through"), rtc.RoomOptions(auto_subscribe=False))
+        stack.push_async_callback(person.disconnect)
         order = {"identity": "face", "on_behalf_of": "agent"}
         await service.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(agent_name="mien-avatar", room="through", metadata=json.dumps(order))
