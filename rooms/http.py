@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
@@ -81,10 +81,10 @@ class Guard:
         """Raises:
         Refusal: 401 without the token, 403 from a page that is not ours.
         """
-        if self.loopback and _host_name(f"//{request.host}") not in ("127.0.0.1", "localhost", "::1"):
+        if self.loopback and _parsed(f"//{request.host}").hostname not in ("127.0.0.1", "localhost", "::1"):
             raise Refusal(403, "forbidden_origin", f"this server answers to {' or '.join(_LOOPBACK)} only")
         origin = request.headers.get("Origin")
-        if origin is not None and _netloc(origin) != request.host and origin not in self.allowed_origins:
+        if origin is not None and _parsed(origin).netloc != request.host and origin not in self.allowed_origins:
             raise Refusal(
                 403, "forbidden_origin", f"pages of {origin} may not call this server: add it to MIEN_ALLOWED_ORIGINS"
             )
@@ -197,19 +197,12 @@ def watching_routes(health: Callable[[], Mapping[str, Any]], metrics: Callable[[
     return [web.get("/health", tell_health), web.get("/metrics", tell_metrics)]
 
 
-def _netloc(address: str) -> str | None:
-    """Host and port of an address; None where it is none, such as `http://[`."""
+def _parsed(address: str) -> SplitResult:
+    """Its parts; those of an empty one where it is no address, such as `http://[`."""
     try:
-        return urlsplit(address).netloc
+        return urlsplit(address)
     except ValueError:
-        return None
-
-
-def _host_name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
+        return urlsplit("")
 
 
 def _foreign(request: web.Request, guard: Guard) -> str | None:
