@@ -147,10 +147,8 @@ class Conversation:
                 await self._session.aclose()
         except TimeoutError:
             logger.warning("the session did not close within %.0f s", CLOSE_S)
-        self._playout.close()
         clock.cancel()
-        await self._models.aclose()
-        await self._renderer.aclose()
+        await self.discard()
 
     @property
     def said(self) -> list[Said]:
