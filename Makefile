@@ -39,6 +39,8 @@ test-setup: .venv/.installed-dev
 	@scripts/chromium >/dev/null
 	@scripts/livekit-server >/dev/null
 	@scripts/rabbitmq >/dev/null
+	@scripts/rtmp-server >/dev/null
+	@scripts/redis >/dev/null
 
 test: test-setup
 	@exec scripts/test $(ARGS)

@@ -9,19 +9,16 @@ A browser is not tied here: its driver ends with the pipe that leads to us, and 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 END_S = 15.0
 """In order, but no longer; what has not ended by then is killed."""
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -53,13 +50,12 @@ async def _ended_by_signals(main: Callable[[], Coroutine[Any, Any, int]]) -> int
         return 128 + caught[0]
 
 
-def tied() -> Callable[[], None]:
-    """A ``preexec_fn``: the kernel kills the child when this process ends, even if it had no time to."""
-    return partial(_die_with, os.getpid())
+def tied(*command: str) -> list[str]:
+    """The command line with which the kernel kills the child when the thread that starts it ends, whatever ends it.
 
-
-def _die_with(parent: int) -> None:
-    """In the child, between fork and exec."""
-    failed = _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if failed or os.getppid() != parent:
-        os._exit(1)
+    A ``preexec_fn`` could ask for the same, but Python then copies the whole process to start a child, and holds
+    everything up meanwhile: a test that streams in real time would see it. Without util-linux's ``setpriv`` the
+    command is left as it is.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -147,17 +148,22 @@ class RtmpServer:
     def page_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}/"
 
+    def launch(self) -> None:
+        """Returns at once; it listens some hundredths of a second later."""
+        with (self.folder / "output.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                tied(self._program, "-c", str(self._file), "-p", str(self.folder)),
+                stdout=log, stderr=log, process_group=0,
+            )  # fmt: skip
+
     def start(self) -> None:
         """Returns once it listens.
 
         Raises:
             RuntimeError: it does not.
         """
-        with (self.folder / "output.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, "-c", str(self._file), "-p", str(self.folder)],
-                stdout=log, stderr=log, process_group=0, preexec_fn=tied(),
-            )  # fmt: skip
+        self.launch()
+        assert self._process is not None
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.rtmp_port), 0.2):
@@ -195,9 +201,12 @@ class RtmpServer:
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def publishers(self, app: str = "live") -> list[str]:
-        """The names of what is being published now."""
-        with urllib.request.urlopen(f"{self.page_url}stat", timeout=5) as answer:
-            tree = ElementTree.fromstring(answer.read())
+        """The names of what is being published now; none while the server is down."""
+        try:
+            with urllib.request.urlopen(f"{self.page_url}stat", timeout=5) as answer:
+                tree = ElementTree.fromstring(answer.read())
+        except urllib.error.URLError:
+            return []
         return [
             stream.findtext("name") or ""
             for application in tree.iter("application")

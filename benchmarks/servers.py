@@ -79,10 +79,10 @@ async def serving(
     pipe = asyncio.subprocess.PIPE
     with tempfile.NamedTemporaryFile(prefix=f"{module}-", suffix=".log", delete=False) as log:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *options, cwd=ROOT, env=clean | LOOPBACK | dict(environment or {}),
+            *tied(sys.executable, "-m", module, *options), cwd=ROOT, env=clean | LOOPBACK | dict(environment or {}),
             stdin=pipe, stdout=pipe, stderr=log, limit=1 << 20,
             # Ctrl-C is for the benchmark, which then ends its children in order; when it cannot, they are killed.
-            process_group=0, preexec_fn=tied(),
+            process_group=0,
         )  # fmt: skip
     assert child.stdout is not None
     assert child.stdin is not None

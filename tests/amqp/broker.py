@@ -104,13 +104,13 @@ class Broker:
             if mapper is None:
                 raise RuntimeError("there is no epmd: it comes with Erlang, which RabbitMQ needs")
             self._mapper = subprocess.Popen(
-                [mapper, "-port", str(self._mapper_port), "-address", "127.0.0.1"],
-                env=environ, start_new_session=True, preexec_fn=tied(),
+                tied(mapper, "-port", str(self._mapper_port), "-address", "127.0.0.1"),
+                env=environ, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         with (folder / "output").open("ab") as output:
             self._server = subprocess.Popen(
-                [self._program], env=environ, cwd=folder, start_new_session=True, preexec_fn=tied(),
+                tied(self._program), env=environ, cwd=folder, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         deadline = time.monotonic() + START_S

@@ -72,10 +72,10 @@ async def streaming(folder: Path, *options: str, **environment: str) -> AsyncIte
     pipe = asyncio.subprocess.PIPE
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent.cli", "stream", "--port", "0", "--size", "256", *options,
+            *tied(sys.executable, "-m", "agent.cli", "stream", "--port", "0", "--size", "256", *options),
             cwd=ROOT,
             env=clean | {"RTMP_RESOLUTION": "480x270", "RTMP_BITRATE": "600"} | environment,
-            stdin=pipe, stdout=pipe, stderr=errors, preexec_fn=tied(),
+            stdin=pipe, stdout=pipe, stderr=errors,
         )  # fmt: skip
     command = Command(process, log, time.monotonic())
     try:
@@ -284,10 +284,10 @@ async def test_a_log_that_nobody_reads_and_a_full_disk_hold_nothing_up(server: R
     port = free_port()
     with open("/dev/full", "wb") as full:  # noqa: ASYNC230, PTH123 - a device
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent.cli", "stream", "--verbose", "--size", "256", "--port", str(port),
+            *tied(sys.executable, "-m", "agent.cli", "stream", "--verbose", "--size", "256", "--port", str(port)),
             cwd=ROOT,
             env=os.environ | {"RTMP_URL": server.url("a"), "RTMP_RESOLUTION": "480x270", "RTMP_BITRATE": "600"},
-            stdin=asyncio.subprocess.PIPE, stdout=full, stderr=given, preexec_fn=tied(),
+            stdin=asyncio.subprocess.PIPE, stdout=full, stderr=given,
         )  # fmt: skip
     command = Command(process, tmp_path, time.monotonic(), f"http://127.0.0.1:{port}/")
 

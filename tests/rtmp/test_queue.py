@@ -52,7 +52,7 @@ async def test_every_message_is_heard_once_and_in_order_through_both_servers_res
         await send(broker, range(4))
         await eventually(lambda: command.health()["queue"]["settled"]["played"] >= 1, 20, "the first message")
         await asyncio.to_thread(broker.kill)
-        server.kill()
+        await asyncio.to_thread(server.kill)
         await asyncio.to_thread(broker.start)
         await asyncio.to_thread(server.start)
         await eventually(lambda: command.health()["broker"]["connected"], 30, "the broker's return")

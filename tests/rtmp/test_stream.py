@@ -72,11 +72,11 @@ def _signed(time_ms: float) -> int:
 async def test_back_on_air_after_a_kill_with_the_time_that_it_is(server: RtmpServer) -> None:
     async with on_air(server.url("a")) as air:
         before = await read(server, air, 2)
-        server.kill()
+        await asyncio.to_thread(server.kill)
         await eventually(lambda: air.target().state == "waiting", 2, "noticing the kill")
         assert air.target().problem
         await asyncio.sleep(2.5)
-        server.start()
+        server.launch()
         returned = time.monotonic()
         await eventually(lambda: "a" in server.publishers(), RETURN_S, "publishing again")
         after = await read(server, air, 3)
@@ -140,7 +140,7 @@ async def test_a_refused_key_is_told_plainly_and_shown_nowhere(
 async def test_a_target_that_is_not_there_costs_the_other_nothing(server: RtmpServer, other_server: RtmpServer) -> None:
     async with on_air(server.url("a"), other_server.url("a")) as air:
         await eventually(lambda: "a" in other_server.publishers(), 5, "publishing")
-        server.kill()
+        await asyncio.to_thread(server.kill)
         reader = await read(other_server, air, 6)
         assert air.target(0).state in ("waiting", "connecting")
         assert air.target(0).failures >= 3

@@ -21,16 +21,16 @@ pytestmark = [pytest.mark.rtmp, pytest.mark.timeout(180)]
 async def test_a_conversation_goes_on_air_and_off_again(server: RtmpServer, tmp_path: Path) -> None:
     environment = {"RTMP_RESOLUTION": "480x270", "RTMP_BITRATE": "600"}
     async with talking(tmp_path, "--rtmp", server.url("talk"), "--size", "256", **environment) as (_, url):
-        assert "talk" not in server.publishers()
+        assert "talk" not in await asyncio.to_thread(server.publishers)
         page = Page()
         await join(page, url)
         await eventually(lambda: "talk" in server.publishers(), 30, "being on air")
         reader = Reader(server.url("talk"), decode=True).start()
         await until(lambda: any(m["type"] == "caption" and m["final"] for m in page.messages), "the greeting", 30)
-        server.kill()
+        await asyncio.to_thread(server.kill)
         before = len(page.pictures)
         await until(lambda: len(page.pictures) > before + 50, "the conversation goes on", 15)
-        server.start()
+        server.launch()
         await eventually(lambda: "talk" in server.publishers(), 5, "being back on air")
         await asyncio.to_thread(reader.stop)
         page.send({"type": "leave"})
