@@ -2,7 +2,7 @@
 # make livekit         the same over a LiveKit server: starts one, the agent and the page
 # make portrait        install the models that `mien prepare PHOTO` finds a face with (7 MB)
 # make stream-demo     a stream on this machine, with an RTMP server of its own, to watch in the browser
-# make test, check     all tests with coverage; linting, formatting and types
+# make test, check     all tests (ARGS="-k word" and the like); linting, formatting and types
 # make constraints     write constraints.txt again from pyproject.toml (needs uv)
 # make clean           remove what these made
 

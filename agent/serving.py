@@ -26,6 +26,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest
 from livekit.agents.utils.hw import get_cpu_monitor
 
 from agent.capacity import Capacity
+from agent.loop import switch_soon
 from agent.metrics import Metrics
 from agent.settings import Settings
 from avatar.frames import MienError
@@ -75,6 +76,7 @@ def run(settings: Settings, make: Callable[[], Serves], *, dev: bool) -> NoRetur
         MienError: a setting cannot be met, or the server refuses the key.
     """
     _few_arenas()
+    switch_soon()
     asyncio.run(_run(settings, make, dev))
     # Everything is closed. What remains are threads of native libraries, and of jobs that hang.
     logging.shutdown()

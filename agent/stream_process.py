@@ -17,6 +17,7 @@ import threading
 from concurrent.futures import Future
 from typing import NoReturn
 
+from agent.loop import switch_soon
 from agent.settings import Settings
 from agent.stream import Stream
 from agent.stream_log import log_beside
@@ -33,6 +34,7 @@ def run(settings: Settings) -> NoReturn:
         MienError: a setting cannot be met (an address that is none, a clip that is not there, a port in use, …).
     """
     log_beside()
+    switch_soon()
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:

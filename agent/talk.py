@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from agent.conversation import Conversation
 from agent.face import Face, choose_face, paint_ahead, png
 from agent.lobby import Lobby
-from agent.loop import new_event_loop
+from agent.loop import new_event_loop, switch_soon
 from agent.metrics import Metrics
 from agent.models import Local, Models, choose_models
 from agent.persona import Persona, load_persona
@@ -34,9 +34,6 @@ from rooms.peer import offer_media_on
 logger = logging.getLogger(__name__)
 
 STOP_S = 1.9
-SWITCH_S = 0.0005
-"""How long a thread that draws, encodes or detects voices may keep the interpreter from the event loop, which owes
-somebody a packet every 20 ms. Python's own 5 ms makes one tick in forty late with two conversations; this, none."""
 DISCLOSURE = "You are talking to an AI avatar."
 
 
@@ -60,7 +57,7 @@ def run(
     Raises:
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
-    sys.setswitchinterval(SWITCH_S)
+    switch_soon()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_run(settings, open_browser, still, conversation))
     # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them

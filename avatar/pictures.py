@@ -1,7 +1,7 @@
 """Which picture a tick shows: asks the renderer ahead of time, takes what came, covers what did not.
 
 In: the segments as they stand, tick by tick. Out: one picture a tick. A late speech picture is covered by the last one,
-after 80 ms by a closing mouth, and when nothing at all comes any more by the still. A renderer's error costs pictures,
+after 160 ms by a closing mouth, and when nothing at all comes any more by the still. A renderer's error costs pictures,
 never more.
 """
 
@@ -20,15 +20,22 @@ from avatar.stats import Stats
 
 logger = logging.getLogger(__name__)
 
-REPEAT_TICKS = 2
-"""How long a late picture is covered by the last one, before the mouth eases shut."""
+REPEAT_TICKS = 4
+"""How long a late picture is covered by the last one, before a mouth that eases shut is asked for."""
 STILL_TICKS = 8
 """Without any new picture for this long the still is shown: no mouth hangs open."""
 SINCE_MAX = 25
 """`Shot.since` counts no further; nothing eases longer than a second."""
+SINCE_OFF = 2
+"""A speech picture that was asked for is good though its run began so much later or earlier than was foreseen. To ask
+anew each time that one is late would have a renderer that is behind draw everything twice, and stay behind."""
 
 Kind = Literal["fresh", "repeated", "closing", "still"]
 """What a tick showed: the picture meant for it, the last one again, the mouth easing shut, or the still."""
+
+Place = tuple[int, int | None, int, tuple[int, int] | None]
+"""What a shot stands for, whatever was shown before it: tick, segment, number in it; an idle one also how long, and
+after what."""
 
 T = TypeVar("T")
 
@@ -40,7 +47,7 @@ class Pictures:
         self.current: Picture = renderer.still
         self._renderer = renderer
         self._stats = stats
-        self._asked: dict[Shot, asyncio.Future[Picture]] = {}
+        self._asked: dict[Place, tuple[Shot, asyncio.Future[Picture]]] = {}
         self._speech = False
         """Whether the picture shown is of speech."""
         self._run = 0
@@ -70,14 +77,15 @@ class Pictures:
 
     def plan(self, tick: int, queue: Iterable[Segment], *, paused: bool) -> None:
         """Ask for the pictures from ``tick`` on as things stand now, and take back what is wanted no more."""
-        wanted = self._wanted(tick, queue, paused=paused)
-        for shot in [shot for shot in self._asked if shot not in wanted]:
-            self._asked.pop(shot).cancel()
-        for shot in wanted:
-            if shot not in self._asked:
+        wanted = {_place(shot): shot for shot in self._wanted(tick, queue, paused=paused)}
+        for place, (asked, _) in list(self._asked.items()):
+            if place not in wanted or abs(asked.since - wanted[place].since) > SINCE_OFF:
+                self._asked.pop(place)[1].cancel()
+        for place, shot in wanted.items():
+            if place not in self._asked:
                 future = self._guarded(lambda shot=shot: self._renderer.request(shot))  # type: ignore[misc]
                 if future is not None:
-                    self._asked[shot] = future
+                    self._asked[place] = shot, future
 
     def _wanted(self, first: int, queue: Iterable[Segment], *, paused: bool) -> dict[Shot, None]:
         """The shots of the next ``lead_ticks`` ticks, in order, if everything comes in time from now on."""
@@ -92,15 +100,16 @@ class Pictures:
                 paused or not segment.has_tick_at(taken) or not (segment.started or tick >= segment.start_tick)
             ):
                 segment = None
-            idle = _idle_shot(tick, 0 if speech else run, after)
             if segment is None:
-                wanted[idle] = None
+                wanted[_idle_shot(tick, 0 if speech else run, after)] = None
             else:
                 n = taken // TICK_SAMPLES
                 wanted[_speech_shot(tick, segment, n, run if speech else 0)] = None
-                if not segment.started or self._missed:
-                    # The picture may not come in time: have something to show.
-                    wanted[idle] = None
+                # What covers for it if it does not come, nor any before it. Once speech has started it is asked for no
+                # sooner than it is needed: it takes a renderer as long as the picture itself, and one that is behind
+                # would stay behind.
+                if not segment.started or (self._missed >= REPEAT_TICKS and tick == first):
+                    wanted[_idle_shot(tick, 0 if self._speech else self._run + tick - first, self._after)] = None
                 waiting[0] = (segment, taken + TICK_SAMPLES)
                 after = (segment.number, n)
             speaks = segment is not None
@@ -110,13 +119,13 @@ class Pictures:
 
     async def ready(self, tick: int) -> None:
         """Wait until everything asked for this tick has been answered."""
-        pending = [future for shot, future in self._asked.items() if shot.tick == tick]
+        pending = [future for shot, future in self._asked.values() if shot.tick == tick]
         if pending:
             await asyncio.wait(pending)
 
     def first_ready(self, tick: int, segment: Segment) -> bool:
         """Whether a segment's first picture was answered (a failed one must not make the voice wait either)."""
-        future = self._asked.get(_speech_shot(tick, segment, 0, self._run if self._speech else 0))
+        _, future = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)), (None, None))
         return future is not None and future.done()
 
     # -- at the tick
@@ -130,7 +139,7 @@ class Pictures:
                 return "fresh"
         else:
             n = segment.picture
-            picture = self._answer(_speech_shot(tick, segment, n, self._run if self._speech else 0))
+            picture = self._answer(_speech_shot(tick, segment, n, 0))
             if picture is not None:
                 self._after = (segment.number, n)
                 self._show(picture, speech=True)
@@ -159,7 +168,7 @@ class Pictures:
 
     def _answer(self, shot: Shot) -> Picture | None:
         """The picture for a shot, if it is there."""
-        future = self._asked.pop(shot, None)
+        _, future = self._asked.pop(_place(shot), (None, None))
         if future is None:
             return None
         if not future.done():
@@ -175,7 +184,7 @@ class Pictures:
 
     def close(self) -> None:
         """Take back everything that was asked for."""
-        for future in self._asked.values():
+        for _, future in self._asked.values():
             future.cancel()
         self._asked.clear()
 
@@ -194,6 +203,10 @@ class Pictures:
         if self._stats.renderer_errors.bit_count() == 1:
             known = isinstance(error, RendererError)
             logger.error("renderer: %s", error, exc_info=None if known else error)
+
+
+def _place(shot: Shot) -> Place:
+    return shot.tick, shot.segment, shot.since if shot.segment is None else shot.n, shot.after
 
 
 def _speech_shot(tick: int, segment: Segment, n: int, since: int) -> Shot:

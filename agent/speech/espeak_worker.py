@@ -133,7 +133,12 @@ class Espeak:
         return 0
 
 
+NICENESS = 5
+"""It speaks many times faster than it is heard, in bursts; on a busy machine a picture that is due comes first."""
+
+
 def main() -> None:
+    os.nice(NICENESS)
     source, out = sys.stdin.buffer, sys.stdout.buffer
     # What the library or the interpreter prints must not fall among the frames.
     sys.stdout = sys.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -132,6 +133,37 @@ class ScriptedRenderer:
             asyncio.get_running_loop().call_later(delay, resolve)
         else:
             resolve()
+
+
+class OneByOneRenderer(ScriptedRenderer):
+    """Like a drawing thread: one picture after the other, passing over those that are wanted no more.
+
+    Args:
+        costs: seconds that a picture takes.
+    """
+
+    def __init__(self, costs: Callable[[Shot], float], *, lead_ticks: int = 2) -> None:
+        super().__init__(lead_ticks=lead_ticks)
+        self._costs = costs
+        self._line: deque[tuple[Shot, Answer]] = deque()
+        self._drawing = False
+
+    def _answer(self, shot: Shot, answer: Answer) -> None:
+        self._line.append((shot, answer))
+        if not self._drawing:
+            self._next()
+
+    def _next(self) -> None:
+        while self._line and self._line[0][1].done():
+            self._line.popleft()
+        self._drawing = bool(self._line)
+        if self._drawing:
+            shot, answer = self._line.popleft()
+            asyncio.get_running_loop().call_later(self._costs(shot), self._drawn, shot, answer)
+
+    def _drawn(self, shot: Shot, answer: Answer) -> None:
+        super()._answer(shot, answer)
+        self._next()
 
 
 def batching_renderer(seed: int = 0) -> ScriptedRenderer:

@@ -14,7 +14,7 @@ from avatar.playout import Finished, Playout, TickReport
 from avatar.renderer import Expression, Shot
 from tests.doubles.clock import run_virtually
 from tests.doubles.playout import TICK_S, Stage, loop_time, perform, said, speech
-from tests.doubles.renderers import ScriptedRenderer, batching_renderer, read_shot
+from tests.doubles.renderers import OneByOneRenderer, ScriptedRenderer, batching_renderer, read_shot
 from tests.doubles.sinks import LostSink
 
 pytestmark = pytest.mark.unit
@@ -145,13 +145,31 @@ def test_a_late_picture_repeats_the_last_then_the_mouth_eases_shut_then_speech_i
     first = next(i for i, shot in enumerate(stage.shots()) if shot.segment == 0)
     seen = stage.shots()[first : first + 25]
     kinds = [report.picture for report in stage.ticks[first : first + 25]]
-    assert kinds == ["fresh"] * 8 + ["repeated"] * 2 + ["closing"] * 6 + ["fresh"] * 9
-    assert [shot.n for shot in seen[8:10]] == [7, 7]
-    closing = seen[10:16]
-    assert [(shot.segment, shot.since, shot.after) for shot in closing] == [(None, i, (0, 7)) for i in range(6)]
-    assert [(shot.n, shot.since) for shot in seen[16:18]] == [(16, 0), (17, 1)]
+    assert kinds == ["fresh"] * 8 + ["repeated"] * 4 + ["closing"] * 4 + ["fresh"] * 9
+    assert [shot.n for shot in seen[8:12]] == [7, 7, 7, 7]
+    closing = seen[12:16]
+    assert [(shot.segment, shot.since, shot.after) for shot in closing] == [(None, i, (0, 7)) for i in range(4)]
+    # Asked for when one more was still to come before it.
+    assert [(shot.n, shot.since) for shot in seen[16:18]] == [(16, 1), (17, 1)]
     np.testing.assert_array_equal(said(stage.sink), speech(1))
     assert stage.playout.stats.late == len(late)
+
+
+@pytest.mark.parametrize("n", [0, 10])
+@pytest.mark.parametrize("hold_up_ms", [50, 100, 250])
+@pytest.mark.parametrize("picture_ms", [10, 20, 30])
+def test_a_drawing_thread_that_was_held_up_catches_up(picture_ms: int, hold_up_ms: int, n: int) -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(2))
+        stage.playout.end()
+        await asyncio.sleep(2.5)
+
+    renderer = OneByOneRenderer(lambda shot: (hold_up_ms if (shot.segment, shot.n) == (0, n) else picture_ms) / 1000)
+    stage = perform(script, renderer)
+    assert stage.playout.stats.late <= 14
+    assert {report.picture for report in stage.ticks[-40:]} == {"fresh"}
+    spoken = [shot.n for shot in renderer.requests if shot.segment == 0]
+    assert len(spoken) - len(set(spoken)) <= 8, "what is late is not drawn again and again"
 
 
 def test_with_no_picture_at_all_the_still_is_shown_and_the_voice_goes_on() -> None:
