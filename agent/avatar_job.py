@@ -128,9 +128,14 @@ class Faces:
 
 
 class AvatarJobs:
-    """All of a process."""
+    """All of a process.
 
-    def __init__(self, faces: Faces, metrics: Metrics, capacity: Capacity) -> None:
+    Args:
+        avatar: the kind of avatar that comes; an observer passes its own.
+    """
+
+    def __init__(self, faces: Faces, metrics: Metrics, capacity: Capacity, avatar: type[Avatar] | None = None) -> None:
+        self._avatar = avatar or Avatar
         self._faces = faces
         self._metrics = metrics
         self._capacity = capacity
@@ -183,7 +188,7 @@ class AvatarJobs:
             await (await drawing).aclose()
             raise
         renderer = WatchedRenderer(await drawing)
-        avatar = _Avatar(context.room, order.on_behalf_of, renderer, self._metrics)
+        avatar = self._avatar(context.room, order.on_behalf_of, renderer, self._metrics)
         running = asyncio.create_task(avatar.run(), name=f"avatar {context.job.id}")
         ending = asyncio.create_task(ended.wait())
         try:
@@ -195,10 +200,12 @@ class AvatarJobs:
             await asyncio.wait([running, ending])
 
 
-class _Avatar:
+class Avatar:
     """In one room. Call `run` once; it returns why it left."""
 
     def __init__(self, room: rtc.Room, agent: str, renderer: WatchedRenderer, metrics: Metrics) -> None:
+        self.on_sent: Callable[[int, float], None] | None = None
+        """Called with each tick that has left, and when that was."""
         self._room = room
         self._agent = agent
         self._renderer = renderer
@@ -216,6 +223,7 @@ class _Avatar:
     async def _stay(self) -> str:
         room, sink = self._room, LiveKitSink(self._renderer.width, self._renderer.height)
         sink.watched = False
+        sink.on_sent = self.on_sent
 
         def watched(on: bool) -> None:
             self._renderer.watched = sink.watched = on

@@ -14,7 +14,7 @@ from livekit.agents import JobRequest
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
 from agent import serving
-from agent.avatar_job import AvatarJobs, Faces, Order
+from agent.avatar_job import Avatar, AvatarJobs, Faces, Order
 from agent.metrics import Metrics
 from agent.settings import Settings
 from avatar.frames import MienError
@@ -22,27 +22,28 @@ from avatar.frames import MienError
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, dev: bool) -> NoReturn:
+def run(settings: Settings, *, dev: bool, avatar: type[Avatar] = Avatar) -> NoReturn:
     """Serve until SIGTERM or Ctrl-C, then end the process.
 
     Args:
         dev: end at once when told to, and serve health on any free port.
+        avatar: the kind of avatar that comes; an observer passes its own.
 
     Raises:
         MienError: a setting cannot be met, or the server refuses the key.
     """
-    serving.run(settings, lambda: AvatarWorker(settings, dev=dev), dev=dev)
+    serving.run(settings, lambda: AvatarWorker(settings, dev=dev, avatar=avatar), dev=dev)
 
 
 class AvatarWorker:
     """Holds avatars; see `serving.Serves`."""
 
-    def __init__(self, settings: Settings, *, dev: bool) -> None:
+    def __init__(self, settings: Settings, *, dev: bool, avatar: type[Avatar]) -> None:
         livekit = settings.livekit
         self._faces = Faces(settings)
         self._metrics = Metrics()
         capacity = serving.measured_capacity(settings, self._metrics)
-        self._jobs = AvatarJobs(self._faces, self._metrics, capacity)
+        self._jobs = AvatarJobs(self._faces, self._metrics, capacity, avatar)
         self.registration = serving.Registration(
             settings,
             dev=dev,

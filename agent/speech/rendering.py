@@ -27,6 +27,9 @@ FASTEST_LETTERS_S = 45.0
 SENTENCE_PAUSE_MS = (150.0, 250.0)
 CLAUSE_PAUSE_MS = (40.0, 120.0)
 """Shortest and longest pause after a sentence, and after a clause spoken by itself."""
+AT_ONCE_S, PACE = 1.0, 8.0
+"""A reply's first second is handed on as it comes, everything after it so many times faster than it is heard. Providers
+give all of it at once, and to bring a long text to our rate in one go held up the pictures of what was being said."""
 FIRST_LEAD_MS = 15.0
 LEAD_MS = 30.0
 
@@ -67,6 +70,7 @@ class Rendering:
         pause_ms = SENTENCE_PAUSE_MS if piece.ends_sentence else CLAUSE_PAUSE_MS
         self._shaper = Shaper(speaker.sample_rate, lead_ms=FIRST_LEAD_MS if first else LEAD_MS, tail_ms=pause_ms[1])
         self._shortest_pause_ms = pause_ms[0]
+        self._at_once = AT_ONCE_S * SAMPLE_RATE_HZ if first else 0.0
         self._tail_ms = 0.0
         self._sounds: asyncio.Queue[Sound | Exception | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._run(), name=f"speak {voice}")
@@ -131,6 +135,8 @@ class Rendering:
                 words = tuple(event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, ()))
                 if pcm.size or words:
                     self._sounds.put_nowait(Sound(pcm, words))
+                if made > self._at_once:
+                    await asyncio.sleep(pcm.size / SAMPLE_RATE_HZ / PACE)
         if not self._shaper.heard:
             raise ProviderFailed(f"{self._speaker.provider}: only silence came")
         rest, tail = self._shaper.end()

@@ -71,8 +71,8 @@ class Shaper:
     def _shape(self, pcm: Pcm) -> Pcm:
         samples = np.concatenate([self._held, pcm])
         # int16's lowest value has no positive twin: compare instead of taking the absolute value
-        loud = np.flatnonzero((samples > QUIET) | (samples < -QUIET))
-        if loud.size == 0:
+        loud = (samples > QUIET) | (samples < -QUIET)
+        if not loud.any():
             self._held = samples
             if not self._heard:  # only the lead that may stay is worth keeping
                 drop = max(0, samples.size - self._lead)
@@ -82,9 +82,9 @@ class Shaper:
         first = 0
         if not self._heard:
             self._heard = True
-            first = max(0, int(loud[0]) - self._lead)
+            first = max(0, int(loud.argmax()) - self._lead)
             self._cut += first
-        last = int(loud[-1]) + 1
+        last = samples.size - int(loud[::-1].argmax())
         self._held = samples[last:]
         return samples[first:last]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from agent.lips.phones import Phone, PhoneError, merged, sounds
 from training.mouth.espeak_child import JOINT
-from training.mouth.speakers import EspeakSpeaker, SpeakerError, Spoken
+from training.mouth.speakers import EspeakSpeaker, SpeakerError, Spoken, rhotic
 
 MODEL, VOICES = "kokoro-v1.0.int8.onnx", "voices"
 LENGTHS = "/encoder/Clip_output_0"
@@ -137,14 +137,9 @@ def spelt(clauses: Sequence[str], accent: str, end: str = ".") -> list[tuple[str
                     letters = letters.replace(ipa, letter)
                 letters = "".join(letter for letter in letters if letter in TOKENS)
                 if letters.strip("ˈˌː"):
-                    out.append((_rhotic(unit, accent), letters))
+                    out.append((rhotic(unit) if accent == "a" else unit, letters))
     out.append(("", end if end in {".", "!", "?"} else "."))
     return out
-
-
-def _rhotic(ipa: str, accent: str) -> str:
-    """The vowel of "nurse", for which espeak-ng writes the same letter in both accents."""
-    return ipa.replace("ɜː", "ɝ") if accent == "a" else ipa
 
 
 def placed(

@@ -31,6 +31,7 @@ LONGEST_CLOSURE_MS = 120
 SHORTEST_PAUSE_MS = 60
 TIMEOUT_S = 60
 VARIANTS = Path("voices") / "!v"
+AMERICAN = "gmw/en-US"
 
 
 class SpeakerError(MienError):
@@ -91,7 +92,10 @@ class EspeakSpeaker:
         head = self._asked(job)
         assert self._child.stdout is not None
         pcm = np.frombuffer(self._child.stdout.read(2 * head["samples"]), "<i2")
-        return Spoken(pcm, head["rate_hz"], _espeak_phones(head["phones"], pcm, head["rate_hz"]))
+        events = head["phones"]
+        if voice.partition("+")[0] == AMERICAN:
+            events = [(ms, rhotic(name)) for ms, name in events]
+        return Spoken(pcm, head["rate_hz"], _espeak_phones(events, pcm, head["rate_hz"]))
 
     def read(self, text: str, voice: str) -> list[str]:
         """IPA of each clause, as espeak_child.py gives it, without any sound.
@@ -120,6 +124,11 @@ def espeak_variants() -> set[str]:
     import espeakng_loader
 
     return {path.name for path in (Path(espeakng_loader.get_data_path()) / VARIANTS).iterdir()}
+
+
+def rhotic(ipa: str) -> str:
+    """The vowel of an American "nurse": espeak-ng writes it as the British one, which is said with other lips."""
+    return ipa.replace("ɜː", "ɝ")
 
 
 def _espeak_phones(events: Sequence[tuple[int, str]], pcm: npt.NDArray[np.int16], rate_hz: int) -> list[Phone]:

@@ -1,0 +1,39 @@
+"""`mien avatar` with an observer: what became of the speech that it got, as JSON lines on stdout.
+
+In: the settings of the environment. Out: the line that says it is ready, then the events ``started`` and ``packet`` of
+probe.py.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from agent.avatar_job import Avatar
+from agent.avatar_worker import run
+from agent.settings import load_settings
+from avatar.playout import Started
+from benchmarks.child import emit
+
+
+class ObservedAvatar(Avatar):
+    """The avatar itself; what its playout and its sink tell is told here too."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._awaited: Started | None = None
+        self.on_sent = self._sent
+
+    def on_started(self, event: Started) -> None:
+        emit("started", segment=event.segment, pushed=event.pushed_at, released=event.released_at, fresh=event.fresh)
+        self._awaited = event
+        super().on_started(event)
+
+    def _sent(self, tick: int, at_s: float) -> None:
+        if self._awaited is not None and tick >= self._awaited.tick:
+            emit("packet", segment=self._awaited.segment, sent=at_s)
+            self._awaited = None
+
+
+if __name__ == "__main__":
+    run(load_settings(os.environ), dev=True, avatar=ObservedAvatar)
