@@ -194,8 +194,7 @@ def _spoken(models: Models, clip: Clip, looks: list[Look], sound: Pcm) -> Iterat
 
     core, encoder = models.core, models.encoder
     count = sound.size // TICK_SAMPLES
-    listening = Decimator()
-    heard = np.concatenate([listening.push(sound), listening.flush()])
+    heard = Decimator().push(sound)
     features = whole_utterance(core.encoder, np.pad(heard, (0, max(0, count * TICK_SPEECH_SAMPLES - heard.size))))
     largest = max(core.lanes)
     for start in range(0, count, CHUNK):

@@ -26,16 +26,16 @@ STILL_TICKS = 8
 """Without any new picture for this long the still is shown: no mouth hangs open."""
 SINCE_MAX = 25
 """`Shot.since` counts no further; nothing eases longer than a second."""
-SINCE_OFF = 2
-"""A speech picture that was asked for is good though its run began so much later or earlier than was foreseen. To ask
-anew each time that one is late would have a renderer that is behind draw everything twice, and stay behind."""
+TICKS_OFF, SINCE_OFF = 5, 2
+"""A speech picture that was asked for is good though it is shown so many ticks later, or its run began so much earlier
+or later, than was foreseen: a head moves little in that time. To ask anew each time that one is late would have a
+renderer that is behind draw everything twice, and stay behind."""
 
 Kind = Literal["fresh", "repeated", "closing", "still"]
 """What a tick showed: the picture meant for it, the last one again, the mouth easing shut, or the still."""
 
-Place = tuple[int, int | None, int, tuple[int, int] | None]
-"""What a shot stands for, whatever was shown before it: tick, segment, number in it; an idle one also how long, and
-after what."""
+Place = tuple[int | None, int, int | None, tuple[int, int] | None]
+"""What a shot is taken for: a segment and its picture; or of an idle one its tick, and how long after what it is."""
 
 T = TypeVar("T")
 
@@ -60,11 +60,12 @@ class Pictures:
     # -- speech on its way to the renderer
 
     def heard(self, segment: Segment, speech: Pcm) -> None:
-        """Pass on a segment's new speech (16 kHz), and its end once it has ended."""
+        """Pass on a segment's new speech (16 kHz)."""
         if speech.size:
             self._guarded(lambda: self._renderer.push(segment.number, speech))
-        if segment.ended:
-            self._guarded(lambda: self._renderer.end(segment.number))
+
+    def ended(self, segment: Segment) -> None:
+        self._guarded(lambda: self._renderer.end(segment.number))
 
     def cleared(self, generation: int) -> None:
         self._guarded(lambda: self._renderer.clear(generation))
@@ -79,7 +80,7 @@ class Pictures:
         """Ask for the pictures from ``tick`` on as things stand now, and take back what is wanted no more."""
         wanted = {_place(shot): shot for shot in self._wanted(tick, queue, paused=paused)}
         for place, (asked, _) in list(self._asked.items()):
-            if place not in wanted or abs(asked.since - wanted[place].since) > SINCE_OFF:
+            if place not in wanted or _far(asked, wanted[place]):
                 self._asked.pop(place)[1].cancel()
         for place, shot in wanted.items():
             if place not in self._asked:
@@ -119,14 +120,15 @@ class Pictures:
 
     async def ready(self, tick: int) -> None:
         """Wait until everything asked for this tick has been answered."""
-        pending = [future for shot, future in self._asked.values() if shot.tick == tick]
+        pending = [future for shot, future in self._asked.values() if shot.tick <= tick]
         if pending:
             await asyncio.wait(pending)
 
     def first_ready(self, tick: int, segment: Segment) -> bool:
-        """Whether a segment's first picture was answered (a failed one must not make the voice wait either)."""
-        _, future = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)), (None, None))
-        return future is not None and future.done()
+        """Whether a segment's first picture was answered (a failed one must not make the voice wait either), and none
+        after it will be wanted sooner than was foreseen."""
+        asked = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)))
+        return asked is not None and asked[0].tick <= tick and asked[1].done()
 
     # -- at the tick
 
@@ -206,7 +208,14 @@ class Pictures:
 
 
 def _place(shot: Shot) -> Place:
-    return shot.tick, shot.segment, shot.since if shot.segment is None else shot.n, shot.after
+    if shot.segment is None:
+        return None, shot.tick, shot.since, shot.after
+    return shot.segment, shot.n, None, None
+
+
+def _far(asked: Shot, wanted: Shot) -> bool:
+    """Too far from what is wanted now to be shown for it."""
+    return abs(asked.tick - wanted.tick) > TICKS_OFF or abs(asked.since - wanted.since) > SINCE_OFF
 
 
 def _speech_shot(tick: int, segment: Segment, n: int, since: int) -> Shot:

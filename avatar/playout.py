@@ -154,8 +154,8 @@ class Playout:
         if not self._queue or self._queue[-1].ended:
             return
         segment = self._queue[-1]
-        speech = segment.end(self._clock(), self._tick + self._renderer.start_ticks)
-        self._pictures.heard(segment, speech)
+        segment.end(self._clock(), self._tick + self._renderer.start_ticks)
+        self._pictures.ended(segment)
         self._plan()
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""48 kHz speech down to the renderer's 16 kHz, as it comes.
+"""48 kHz speech down to the renderer's 16 kHz, as it comes, 1 ms late.
 
 The filter's coefficients are integers and the sums stay below 2**53, so float64 arithmetic is exact and any chunking of
 the input gives the same output, bit for bit.
@@ -13,7 +13,7 @@ from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
 
 _FACTOR = SAMPLE_RATE_HZ // SPEECH_RATE_HZ
 _REACH = 48
-"""Input samples used on each side of an output sample: 1 ms of lookahead."""
+"""Input samples used on each side of an output sample."""
 _SCALE = 1 << 15
 _CUTOFF_HZ = 7_400
 
@@ -31,13 +31,17 @@ _KERNEL = _kernel()
 
 
 class Decimator:
-    """Streaming, zero-phase: output sample m stands at input sample 3 * m."""
+    """Streaming, for one stretch of speech: output sample m stands at input sample 3 * m - 48.
+
+    By that 1 ms the renderer hears everything late, and has a picture's speech as soon as its 48 kHz samples are there:
+    speech comes in pieces of 10 or 20 ms, and to wait for 1 ms more is to wait for another piece.
+    """
 
     def __init__(self) -> None:
-        self._held: npt.NDArray[np.float64] = np.zeros(_REACH)
+        self._held: npt.NDArray[np.float64] = np.zeros(2 * _REACH)
 
     def push(self, pcm: Pcm) -> Pcm:
-        """int16 [n] at 48 kHz → int16 at 16 kHz, as many samples as are settled."""
+        """int16 [n] at 48 kHz → int16 at 16 kHz: all in all a third as many samples, rounded up."""
         held = np.concatenate([self._held, pcm.astype(np.float64)])
         count = max(0, (held.size - 2 * _REACH - 1) // _FACTOR + 1)
         self._held = held[count * _FACTOR :]
@@ -46,9 +50,3 @@ class Decimator:
         windows = np.lib.stride_tricks.sliding_window_view(held, _KERNEL.size)[: count * _FACTOR : _FACTOR]
         exact = windows @ _KERNEL
         return np.clip(np.floor(exact / _SCALE + 0.5), -32768, 32767).astype(np.int16)
-
-    def flush(self) -> Pcm:
-        """What is left, as if silence followed; then start anew."""
-        tail = self.push(np.zeros(_REACH, np.int16))
-        self._held = np.zeros(_REACH)
-        return tail

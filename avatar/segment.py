@@ -49,12 +49,11 @@ class Segment:
         self._became_ready(had_tick, now, start_tick)
         return self._decimator.push(pcm)
 
-    def end(self, now: float, start_tick: int) -> Pcm:
-        """No more comes; returns the rest at 16 kHz."""
+    def end(self, now: float, start_tick: int) -> None:
+        """No more comes."""
         had_tick = self.has_tick
         self.ended = True
         self._became_ready(had_tick, now, start_tick)
-        return self._decimator.flush()
 
     def _became_ready(self, had_tick: bool, now: float, start_tick: int) -> None:
         if not had_tick and self.has_tick and not self.started:

@@ -153,7 +153,7 @@ class FlashGenerator(VideoGenerator):
 
     async def push_audio(self, frame: rtc.AudioFrame | AudioSegmentEnd) -> None:
         if isinstance(frame, AudioSegmentEnd):
-            self._renderer.push(self._segment, self._decimator.flush())
+            self._decimator = Decimator()
             self._renderer.end(self._segment)
             self._ended.add(self._segment)
             self._segment += 1

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 CUSHION_MS = 20
 _CUSHION_SAMPLES = SAMPLE_RATE_HZ * CUSHION_MS // 1000
+_STEP_SAMPLES = SAMPLE_RATE_HZ // 100
+"""livekit's queue is sent by 10 ms."""
 _QUEUE_MS = 70
 """livekit's queue tells of a frame when it holds no more than this, and takes twice as much. A cushion, its slack and a
 tick: it tells at once unless it holds more than it should (`SoundQueue`)."""
@@ -79,15 +81,19 @@ class LiveKitSink:
         if self._failure is not None:
             raise SinkClosed(f"LiveKit takes no more: {self._failure}") from self._failure
         # The queue grows when ticks that came late are caught up, or livekit's clock is slower than ours. A silent tick
-        # less and it is back; sound and picture stay together all the while.
-        if self.unsent() >= _CUSHION_SAMPLES + TICK_SAMPLES and not frame.sound.any():
-            self.dropped += 1
-            return
+        # that is shorter, or left out, and it is back; sound and picture stay together all the while.
+        sound = frame.sound
+        spare = (self.unsent() - _CUSHION_SAMPLES) // _STEP_SAMPLES * _STEP_SAMPLES
+        if spare > _STEP_SAMPLES and not sound.any():
+            sound = sound[min(spare - _STEP_SAMPLES, TICK_SAMPLES) :]
+            if not sound.size:
+                self.dropped += 1
+                return
         if sum(chunk.frame is not None for chunk in self._waiting) == _CAPACITY_TICKS:
             self._waiting.popleft()
             self.dropped += 1
         stale = frame.generation < self._generation
-        self._waiting.append(_Chunk(np.zeros_like(frame.sound) if stale else frame.sound, frame))
+        self._waiting.append(_Chunk(np.zeros_like(sound) if stale else sound, frame))
         self._came.set()
 
     def clear(self, generation: int) -> int:

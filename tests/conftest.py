@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.livekit.server import LiveKitServer, livekit_server
 
-BESIDE = {"unit", "musetalk"}
-"""Folders of tests that ask nothing of the clock: they may run beside others, at a lower priority."""
-_HERE = Path(__file__).parent
-_NICE = 10
+BESIDE = ("tests/unit/", "tests/musetalk/")
+"""Tests that ask nothing of the clock: with several processes (`scripts/test`) they run side by side, before the others."""
+TIMED = ("tests/unit/test_cli.py",)
+"""Among those, but what these assert depends on how soon something happens."""
+
+
+class _InTurn(LoadScopeScheduling):  # type: ignore[misc]  # xdist's class is untyped
+    """All that stream in real time take turns in one process; of the others, a file at a time goes to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if _beside(nodeid) else "in turn"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # the many that take turns come last, when nothing else runs any more
+    return _InTurn(config, log)
+
+
+def _beside(nodeid: str) -> bool:
+    return nodeid.startswith(BESIDE) and not nodeid.startswith(TIMED)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,24 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        # With several processes (`scripts/test`): all that stream in real time take turns in one of them.
-        item.add_marker(pytest.mark.xdist_group(str(item.path) if _beside(item) else "in turn"))
+    items.sort(key=lambda item: not _beside(item.nodeid))
     if config.getoption("--slow"):
         return
     for item in items:
         if item.get_closest_marker("slow") is not None:
             item.add_marker(pytest.mark.skip(reason="takes the better part of a minute: make test ARGS=--slow"))
-
-
-def _beside(item: pytest.Item) -> bool:
-    return item.path.relative_to(_HERE).parts[0] in BESIDE and item.get_closest_marker("timed") is None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ and _beside(item) and os.nice(0) < _NICE:
-        os.nice(_NICE)
 
 
 def pytest_collection_finish() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.media, pytest.mark.timed]
+pytestmark = pytest.mark.media
 
 ROOT = Path(__file__).parents[2]
 
