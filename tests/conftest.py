@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.livekit.server import LiveKitServer, livekit_server
 
 BESIDE = ("tests/unit/", "tests/musetalk/")
-"""Tests that ask nothing of the clock: with several processes (`scripts/test`) they run side by side, before the others."""
+"""Tests that ask nothing of the clock: with several processes (`scripts/test`) they run side by side, and first."""
 TIMED = ("tests/unit/test_cli.py",)
 """Among those, but what these assert depends on how soon something happens."""
 
