@@ -13,7 +13,7 @@ from agent.avatar_job import Avatar
 from agent.avatar_worker import run
 from agent.settings import load_settings
 from avatar.playout import Started
-from benchmarks.child import emit
+from benchmarks.probe import FirstPackets
 
 
 class ObservedAvatar(Avatar):
@@ -21,18 +21,12 @@ class ObservedAvatar(Avatar):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self._awaited: Started | None = None
-        self.on_sent = self._sent
+        self._packets = FirstPackets()
+        self.on_sent = self._packets.sent
 
     def on_started(self, event: Started) -> None:
-        emit("started", segment=event.segment, pushed=event.pushed_at, released=event.released_at, fresh=event.fresh)
-        self._awaited = event
+        self._packets.started(event)
         super().on_started(event)
-
-    def _sent(self, tick: int, at_s: float) -> None:
-        if self._awaited is not None and tick >= self._awaited.tick:
-            emit("packet", segment=self._awaited.segment, sent=at_s)
-            self._awaited = None
 
 
 if __name__ == "__main__":

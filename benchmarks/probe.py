@@ -176,20 +176,35 @@ class ObservedRenderer:
         await self._renderer.aclose()
 
 
+class FirstPackets:
+    """Tells when a segment started, and when its first packet was sent."""
+
+    def __init__(self) -> None:
+        self._awaited: Started | None = None
+
+    def started(self, event: Started) -> None:
+        emit("started", segment=event.segment, pushed=event.pushed_at, released=event.released_at, fresh=event.fresh)
+        self._awaited = event
+
+    def sent(self, tick: int, at_s: float) -> None:
+        if self._awaited is not None and tick >= self._awaited.tick:
+            emit("packet", segment=self._awaited.segment, sent=at_s)
+            self._awaited = None
+
+
 class ObservedConversation(Conversation):
     """The conversation itself; its playout's events are told before it acts on them."""
 
     def __init__(self, *, renderer: Renderer, **parts: Any) -> None:
         self._observed = ObservedRenderer(renderer)
         super().__init__(renderer=self._observed, **parts)
-        self._awaited: Started | None = None
+        self._packets = FirstPackets()
 
     async def run(self, room: Room) -> None:
-        await super().run(ObservedRoom(room, self._sent))
+        await super().run(ObservedRoom(room, self._packets.sent))
 
     def on_started(self, event: Started) -> None:
-        emit("started", segment=event.segment, pushed=event.pushed_at, released=event.released_at, fresh=event.fresh)
-        self._awaited = event
+        self._packets.started(event)
         super().on_started(event)
 
     def on_finished(self, event: Finished) -> None:
@@ -202,11 +217,6 @@ class ObservedConversation(Conversation):
             interrupted=event.interrupted,
         )
         super().on_finished(event)
-
-    def _sent(self, tick: int, at_s: float) -> None:
-        if self._awaited is not None and tick >= self._awaited.tick:
-            emit("packet", segment=self._awaited.segment, sent=at_s)
-            self._awaited = None
 
 
 if __name__ == "__main__":
