@@ -1,11 +1,13 @@
 """A LiveKit agent as somebody else writes it, in a file of the usual name: all that it knows of Mien are three lines.
 
-What is written to it on `lk.chat` it says; `/stop`, `/pause`, `/resume` and `/leave` it does. On standard output: one
-JSON object a line for what its session told it.
+What is written to it on `lk.chat` it says; `/stop`, `/pause`, `/resume` and `/leave` it does; of
+`/brief SECONDS TEXT` it says the text, and stops after so long. On standard output: one JSON object a line for what its
+session told it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -76,8 +78,16 @@ async def entrypoint(ctx: JobContext) -> None:
                 audio.resume()
             case "/leave":
                 ctx.shutdown("asked to")
+            case text if text.startswith("/brief "):
+                _, after_s, text = text.split(" ", 2)
+                session.say(text)
+                asyncio.get_running_loop().call_later(float(after_s), cut)
             case text:
                 session.say(text)
+
+    def cut() -> None:
+        session.interrupt()
+        tell("cut", room=room)
 
     avatar = mien.AvatarSession(**json.loads(ctx.job.metadata or "{}"))
     await avatar.start(session, room=ctx.room)
