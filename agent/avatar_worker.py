@@ -14,7 +14,8 @@ from livekit.agents import JobRequest
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
 from agent import serving
-from agent.avatar_job import Avatar, AvatarJobs, Faces, Order
+from agent.avatar_job import AvatarJobs, Faces, Order
+from agent.avatar_room import Avatar
 from agent.metrics import Metrics
 from agent.settings import Settings
 from avatar.frames import MienError

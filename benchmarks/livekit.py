@@ -52,6 +52,8 @@ _STEPS = {
     "told_ms": "first sound → the agent is told that it plays",
 }
 
+_IN_PROCESS = {"released_ms": "first sound → released with its picture", "sent_ms": "released → first packet"}
+
 
 async def avsync(report: Report, livekit: LiveKitServer, quick: bool) -> None:
     count = 12 if quick else FLASHES
@@ -116,18 +118,30 @@ async def bargein(report: Report, livekit: LiveKitServer, quick: bool) -> None:
     p95 = report.numbers("decided → silence heard", values, "ms", stated_n=INTERRUPTED).get("p95")
     label = "decided → silence heard, p95"
     report.bound(label, p95, DECIDED_TO_SILENCE_MS, "ms", n=len(values), stated_n=INTERRUPTED)
-    waits = sound_to_packet(worker)
+    firsts = first_packets(worker)
+    report.samples("first_packets", firsts)
+    for what, label in _IN_PROCESS.items():
+        report.numbers(label, [row[what] for row in firsts], "ms", stated_n=INTERRUPTED)
+    waits = [row["packet_ms"] for row in firsts]
     p95 = report.numbers("first sound → first packet, in process", waits, "ms", stated_n=INTERRUPTED).get("p95")
     label = "first sound → first packet, in process, p95"
     report.bound(label, p95, SOUND_TO_PACKET_MS, "ms", n=len(waits), stated_n=INTERRUPTED)
 
 
-def sound_to_packet(worker: Server) -> list[float]:
-    """Of each segment that began in silence: push of the sound that its first picture needs → packet, ms."""
+def first_packets(worker: Server) -> list[dict[str, Any]]:
+    """Of each segment that began in silence: push of the sound that its first picture needs → packet, in steps, ms."""
     ready = {event["segment"]: event["at"] for event in worker.seen("push") if event["ready"]}
-    fresh = {event["segment"] for event in worker.seen("started") if event["fresh"]}
+    released = {event["segment"]: event["released"] for event in worker.seen("started") if event["fresh"]}
     sent = {event["segment"]: event["sent"] for event in worker.seen("packet")}
-    return [round((sent[one] - ready[one]) * 1000, 1) for one in sorted(ready.keys() & sent.keys() & fresh)]
+    return [
+        {
+            "segment": one,
+            "released_ms": round((released[one] - ready[one]) * 1000, 1),
+            "sent_ms": round((sent[one] - released[one]) * 1000, 1),
+            "packet_ms": round((sent[one] - ready[one]) * 1000, 1),
+        }
+        for one in sorted(ready.keys() & released.keys() & sent.keys())
+    ]
 
 
 async def through_worker(report: Report, livekit: LiveKitServer, quick: bool) -> None:

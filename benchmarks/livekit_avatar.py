@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from agent.avatar_job import Avatar
+from agent.avatar_room import Avatar
 from agent.avatar_worker import run
 from agent.settings import load_settings
 from avatar.playout import Started
