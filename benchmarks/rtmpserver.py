@@ -177,11 +177,9 @@ class RtmpServer:
         """An end in order, or a kill."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        self._process = None
+        self.kill()  # also the workers of a master that somebody else killed: they would serve on for ever
 
     def kill(self) -> None:
         """SIGKILL, to the master and its workers at once."""
