@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.rtmpreader import Reader
 from benchmarks.rtmpserver import RtmpServer, nginx, rtmp_server
-from tests.livekit.server import LiveKitServer
+from tests.livekit.server import livekit_server
 from tests.livekit.test_conversation import talking
 from tests.livekit.worker import MIEN, working
 from tests.rtmp.air import eventually
@@ -29,11 +29,10 @@ def server() -> Iterator[RtmpServer]:
         yield running
 
 
-async def test_a_room_s_avatar_goes_on_air_and_off_again(
-    livekit: LiveKitServer, server: RtmpServer, tmp_path: Path
-) -> None:
+async def test_a_room_s_avatar_goes_on_air_and_off_again(server: RtmpServer, tmp_path: Path) -> None:
     program = (*MIEN, "--rtmp", server.url("room"), "--size", "256")
-    with working(livekit, tmp_path, "mien", program=program, RTMP_RESOLUTION="480x270", RTMP_BITRATE="600") as worker:
+    smaller = {"RTMP_RESOLUTION": "480x270", "RTMP_BITRATE": "600"}
+    with livekit_server(tmp_path) as livekit, working(livekit, tmp_path, "mien", program=program, **smaller) as worker:
         assert "room" not in server.publishers()
         async with talking(livekit, look=False) as person:
             await eventually(lambda: "room" in server.publishers(), 30, "being on air")
