@@ -1,9 +1,10 @@
 """Whatever is drawn from a pose and a mouth, behind the renderer contract: pushes and requests in, pictures out.
 
 The loop's side knows when a picture's audio is there; the thread's side owns the speech, the listener and the drawing,
-and works off one queue in order. Each conversation has its own thread: conversations may live on different event loops,
-one that closes takes its thread along, and none waits in another's queue. Drawing is mostly OpenCV and numpy outside
-the interpreter lock.
+and works off one queue in order, but for idle pictures: they wait until nothing else does, since a voice may be waiting
+for the picture of its first sound. Each conversation has its own thread: conversations may live on different event
+loops, one that closes takes its thread along, and none waits in another's queue. Drawing is mostly OpenCV and numpy
+outside the interpreter lock.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 
@@ -29,6 +31,13 @@ from avatar.waiting import Answer, Waiting
 
 CLOSE_TIMEOUT_S = 2.0
 """A drawing takes milliseconds; a thread that needs longer to stop is a fault worth reporting."""
+
+
+class _Job(NamedTuple):
+    """Something for the thread to do; None: to end."""
+
+    work: Callable[[], None] | None
+    idle: bool = False
 
 
 class Rig(Protocol):
@@ -66,37 +75,38 @@ class DrawnRenderer:
         self._waiting = Waiting(self.lookahead_ms)
         self._moods = motion.Moods()
         self._stopped: asyncio.Future[None] | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def push(self, segment: int, pcm: Pcm) -> None:
         if self._waiting.push(segment, len(pcm)):
             own = pcm.copy()
-            self._jobs.put(lambda: self._speech.push(segment, own))
+            self._do(lambda: self._speech.push(segment, own))
             self._waiting.serve()
 
     def end(self, segment: int) -> None:
         if self._waiting.end(segment):
-            self._jobs.put(lambda: self._speech.end(segment))
+            self._do(lambda: self._speech.end(segment))
             self._waiting.serve()
 
     def clear(self, generation: int) -> None:
         self._waiting.clear()
-        self._jobs.put(self._speech.clear)
+        self._do(self._speech.clear)
 
     def express(self, expression: Expression, tick: int) -> None:
         self._moods.express(expression, tick)
 
     def request(self, shot: Shot) -> Answer:
         mood = self._moods.at(shot.tick)
-        return self._waiting.request(shot, lambda answer: self._jobs.put(lambda: self._draw(shot, mood, answer)))
+        idle = shot.segment is None
+        return self._waiting.request(shot, lambda answer: self._do(lambda: self._draw(shot, mood, answer), idle=idle))
 
     async def aclose(self) -> None:
         if self._stopped is None:
             self._waiting.close()
             self._stopped = asyncio.get_running_loop().create_future()
-            self._jobs.put(None)
+            self._jobs.put(_Job(None))
         try:
             await asyncio.wait_for(asyncio.shield(self._stopped), CLOSE_TIMEOUT_S)
         except TimeoutError:
@@ -105,10 +115,24 @@ class DrawnRenderer:
             ) from None
         self._thread.join()
 
+    def _do(self, work: Callable[[], None], *, idle: bool = False) -> None:
+        self._jobs.put(_Job(work, idle))
+
     def _work(self) -> None:
-        """The thread: jobs in order, until None."""
-        while (job := self._jobs.get()) is not None:
-            job()
+        """The thread: jobs in order, those of idle pictures last, until there is one without work."""
+        idle: deque[Callable[[], None]] = deque()
+        while True:
+            try:
+                job = self._jobs.get(block=not idle)
+            except queue.Empty:
+                idle.popleft()()
+                continue
+            if job.work is None:
+                break
+            if job.idle:
+                idle.append(job.work)
+            else:
+                job.work()
         stopped = self._stopped
         assert stopped is not None
         _tell(stopped, lambda: stopped.set_result(None))

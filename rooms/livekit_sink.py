@@ -84,8 +84,8 @@ class LiveKitSink:
         # that is shorter, or left out, and it is back; sound and picture stay together all the while.
         sound = frame.sound
         spare = (self.unsent() - _CUSHION_SAMPLES) // _STEP_SAMPLES * _STEP_SAMPLES
-        if spare > _STEP_SAMPLES and not sound.any():
-            sound = sound[min(spare - _STEP_SAMPLES, TICK_SAMPLES) :]
+        if spare > 0 and not sound.any():
+            sound = sound[min(spare, TICK_SAMPLES) :]
             if not sound.size:
                 self.dropped += 1
                 return
