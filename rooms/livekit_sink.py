@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 CUSHION_MS = 20
 _CUSHION_SAMPLES = SAMPLE_RATE_HZ * CUSHION_MS // 1000
-_STEP_SAMPLES = SAMPLE_RATE_HZ // 100
-"""livekit's queue is sent by 10 ms."""
+_SPARE_SAMPLES = SAMPLE_RATE_HZ // 500
+"""The queue may hold so much more than its cushion: no clock's last digit is worth shortening a silence for."""
 _QUEUE_MS = 70
 """livekit's queue tells of a frame when it holds no more than this, and takes twice as much. A cushion, its slack and a
 tick: it tells at once unless it holds more than it should (`SoundQueue`)."""
@@ -83,8 +83,8 @@ class LiveKitSink:
         # The queue grows when ticks that came late are caught up, or livekit's clock is slower than ours. A silent tick
         # that is shorter, or left out, and it is back; sound and picture stay together all the while.
         sound = frame.sound
-        spare = (self.unsent() - _CUSHION_SAMPLES) // _STEP_SAMPLES * _STEP_SAMPLES
-        if spare > 0 and not sound.any():
+        spare = self.unsent() - _CUSHION_SAMPLES
+        if spare > _SPARE_SAMPLES and not sound.any():
             sound = sound[min(spare, TICK_SAMPLES) :]
             if not sound.size:
                 self.dropped += 1
