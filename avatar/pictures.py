@@ -130,6 +130,11 @@ class Pictures:
         asked = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)))
         return asked is not None and asked[0].tick <= tick and asked[1].done()
 
+    def first_coming(self, tick: int, segment: Segment) -> asyncio.Future[Picture] | None:
+        """A segment's first picture that was asked for and has not been answered."""
+        asked = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)))
+        return asked[1] if asked is not None and asked[0].tick <= tick and not asked[1].done() else None
+
     # -- at the tick
 
     def choose(self, tick: int, segment: Segment | None) -> Kind:

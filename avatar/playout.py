@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Sink, SinkClosed
+from avatar.frames import SAMPLE_RATE_HZ, TICK_MS, TICK_SAMPLES, Frame, Pcm, Picture, Sink, SinkClosed
 from avatar.ledger import Finished as Finished
 from avatar.ledger import Ledger
 from avatar.pictures import Kind, Pictures
@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 TICK_S = TICK_MS / 1000
 CATCH_UP_S = 0.12
 """A stall up to this long is caught up tick by tick; after a longer one the clock starts anew from now."""
+FIRST_HOLD_S = 0.008
+"""A tick comes so much later at most, in a silence, if the first picture of a voice is there by then: the voice would
+have to wait for a whole tick else."""
 FADE_SAMPLES = SAMPLE_RATE_HZ // 100
 
 T = TypeVar("T")
@@ -211,11 +214,23 @@ class Playout:
             due = origin + (self._tick - first) * TICK_S
             # Even a tick that is already due yields once, so that catching up cannot starve the loop.
             await asyncio.sleep(max(0.0, due - self._clock()))
+            if (coming := self._first_picture()) is not None:
+                await asyncio.wait([coming], timeout=max(0.0, due + FIRST_HOLD_S - self._clock()))
             late_s = max(0.0, self._clock() - due)
             if late_s > CATCH_UP_S:
                 origin += late_s
                 self.stats.stalls += 1
             self.advance(late_s=late_s)
+
+    def _first_picture(self) -> asyncio.Future[Picture] | None:
+        """What a voice that comes out of a silence waits for, if all but its first picture is there."""
+        segment = self._queue[0] if self._queue and not self._paused else None
+        if segment is None or segment.started or self.speaking:
+            return None
+        needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
+        if segment.pushed < needed and not segment.ended:
+            return None
+        return self._pictures.first_coming(self._tick, segment)
 
     async def ready(self) -> None:
         """Wait until every picture asked for the next tick has been answered (offline rendering)."""

@@ -120,6 +120,34 @@ def test_sound_waits_for_a_slow_first_picture_but_not_longer_than_the_grace() ->
     assert event.released_at - event.pushed_at <= 3 * TICK_S
 
 
+@pytest.mark.parametrize(("drawn_s", "heard_s"), [(0.019, 0.02), (0.025, 0.025), (0.027, 0.027), (0.035, 0.06)])
+def test_a_tick_comes_a_little_late_for_a_first_picture_that_is_nearly_there(drawn_s: float, heard_s: float) -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(1))  # 20 ms before the next tick
+        await asyncio.sleep(0.5)
+
+    stage = perform(script, ScriptedRenderer(latency=lambda shot: 0.0 if shot.segment is None else drawn_s))
+    (event,) = stage.heard.started
+    assert event.fresh
+    assert event.released_at - event.pushed_at == pytest.approx(heard_s, abs=1e-6)
+    late_ms = [tick.late_ms for tick in stage.ticks]
+    assert max(late_ms) <= 8 + 1e-6
+    assert late_ms[-3:] == pytest.approx([0, 0, 0], abs=1e-6), "only that one"
+
+
+def test_no_tick_waits_for_a_picture_in_the_middle_of_speech_or_whose_sound_has_not_come() -> None:
+    async def script(stage: Stage) -> None:
+        stage.playout.push(speech(0.06))
+        await asyncio.sleep(0.3)
+        stage.playout.push(speech(0.54))
+        await asyncio.sleep(1)
+
+    late = ScriptedRenderer(lookahead_ms=80, latency=lambda shot: 0.0 if shot.segment is None or not shot.n else 0.045)
+    stage = perform(script, late)
+    assert len(stage.heard.started) == 1
+    assert max(tick.late_ms for tick in stage.ticks) == pytest.approx(0, abs=1e-6)
+
+
 def test_a_renderer_that_fails_does_not_make_the_voice_wait() -> None:
     async def script(stage: Stage) -> None:
         stage.playout.push(speech(0.4))

@@ -17,7 +17,7 @@ from pathlib import Path
 from avatar.frames import MienError
 from training.mouth.data import REFINING, Amounts, make
 
-STEPS, REFINING_STEPS = 2400, 240
+STEPS, REFINING_STEPS = 2400, 900
 DATA_SEED, REFINING_DATA_SEED = 1, 2
 
 

@@ -72,7 +72,7 @@ class Amounts:
     no_speech: int = 300
 
 
-REFINING = Amounts(english=400, foreign=200, flite_each=200, festival_each=40, kokoro_each=3, no_speech=100)
+REFINING = Amounts(english=500, foreign=200, flite_each=200, festival_each=40, kokoro_each=10, no_speech=100)
 """Of the second part of the training: Kokoro's many speakers, and enough of everybody to forget nothing."""
 
 
