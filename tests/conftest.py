@@ -15,7 +15,12 @@ from tests.livekit.server import LiveKitServer, livekit_server
 
 BESIDE = ("tests/unit/", "tests/musetalk/")
 """Tests that ask nothing of the clock: with several processes (`scripts/test`) they run beside the others."""
-TIMED = ("tests/unit/test_cli.py",)
+TIMED = (
+    "tests/unit/test_cli.py",
+    "tests/musetalk/test_engine.py",
+    "tests/musetalk/test_renderer.py",
+    "tests/musetalk/test_uploads.py",
+)
 """Among those, but what these assert depends on how soon something happens."""
 IN_TURN = "in turn"
 BEHIND = "gw0"
