@@ -124,16 +124,11 @@ class Pictures:
         if pending:
             await asyncio.wait(pending)
 
-    def first_ready(self, tick: int, segment: Segment) -> bool:
-        """Whether a segment's first picture was answered (a failed one must not make the voice wait either), and none
-        after it will be wanted sooner than was foreseen."""
+    def first(self, tick: int, segment: Segment) -> asyncio.Future[Picture] | None:
+        """A segment's first picture, if it was asked for and none after it will be wanted sooner than was
+        foreseen. Once that is done, failed or not, the voice need not wait for it."""
         asked = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)))
-        return asked is not None and asked[0].tick <= tick and asked[1].done()
-
-    def first_coming(self, tick: int, segment: Segment) -> asyncio.Future[Picture] | None:
-        """A segment's first picture that was asked for and has not been answered."""
-        asked = self._asked.get(_place(_speech_shot(tick, segment, 0, 0)))
-        return asked[1] if asked is not None and asked[0].tick <= tick and not asked[1].done() else None
+        return asked[1] if asked is not None and asked[0].tick <= tick else None
 
     # -- at the tick
 

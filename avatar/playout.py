@@ -230,7 +230,7 @@ class Playout:
         needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
         if segment.pushed < needed and not segment.ended:
             return None
-        return self._pictures.first_coming(self._tick, segment)
+        return self._pictures.first(self._tick, segment)
 
     async def ready(self) -> None:
         """Wait until every picture asked for the next tick has been answered (offline rendering)."""
@@ -293,7 +293,8 @@ class Playout:
             return None
         if not segment.started:
             grace_over = self._clock() - segment.ready_at >= self._renderer.start_grace_ms / 1000
-            if not grace_over and not self._pictures.first_ready(self._tick, segment):
+            first = self._pictures.first(self._tick, segment)
+            if not grace_over and (first is None or not first.done()):
                 return None
             segment.started = True
         segment.dry = False

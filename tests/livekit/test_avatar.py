@@ -123,7 +123,7 @@ def loud_s(person: LiveKitPerson, since: int = 0) -> float:
 
 async def heard_out(person: LiveKitPerson) -> None:
     """What was sent is heard later, by what the ears' jitter buffer holds: much, on a busy machine."""
-    await until(lambda: not person.loud(0.3), "silence", 10)
+    await until(lambda: not person.loud(0.3), "silence", 5)
 
 
 async def test_an_agent_that_knows_nothing_of_us_gets_a_face_and_a_voice(
