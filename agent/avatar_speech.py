@@ -43,7 +43,7 @@ _AGAIN_S = 0.1
 
 
 class StreamRefused(MienError):
-    """A stream says no format of sound that can be played: which."""
+    """A stream says no format of sound that can be played, or brings none: which, or for how long."""
 
 
 @dataclass(eq=False, slots=True)
@@ -184,7 +184,7 @@ class RemoteSpeech:
 
     async def _read(self, utterance: _Utterance) -> None:
         """Raises:
-        StreamRefused: it says no format.
+        StreamRefused: it says no format, or brings nothing.
         rtc.StreamError: it broke off.
         """
         rate_hz, channels = _format(utterance.reader.info.attributes or {})
@@ -208,7 +208,11 @@ class RemoteSpeech:
         self._open[utterance.segment] = utterance
 
     async def _next(self, utterance: _Utterance) -> bytes | None:
-        """The next bytes, or None at the end, also one that was lost."""
+        """The next bytes, or None at the end, also one that was lost.
+
+        Raises:
+            StreamRefused: nothing has come at all.
+        """
         patience_s = IDLE_S if len(self._waiting) == 1 else SUPERSEDED_S
         try:
             async with asyncio.timeout(patience_s):
@@ -216,6 +220,8 @@ class RemoteSpeech:
         except StopAsyncIteration:
             return None
         except TimeoutError:
+            if utterance.segment is None:
+                raise StreamRefused(f"nothing came for {patience_s:.0f} s") from None
             logger.warning(
                 "a stream of %s brought nothing for %.0f s; it counts as complete", self._speaker, patience_s
             )

@@ -1,7 +1,8 @@
 """A LiveKit agent as somebody else writes it, in a file of the usual name: all that it knows of Mien are three lines.
 
 What is written to it on `lk.chat` it says; `/stop`, `/pause`, `/resume` and `/leave` it does; of
-`/brief SECONDS TEXT` it says the text, and stops after so long. On standard output: one JSON object a line for what its
+`/brief SECONDS TEXT` it says the text, and stops after so long; from `/slow SECONDS` on a stream takes so long to begin
+as it may where the machine is busy. On standard output: one JSON object a line for what its
 session told it.
 """
 
@@ -12,7 +13,9 @@ import json
 import math
 import os
 import struct
+from typing import Any
 
+from livekit import rtc
 from livekit.agents import (
     NOT_GIVEN,
     Agent,
@@ -82,12 +85,24 @@ async def entrypoint(ctx: JobContext) -> None:
                 _, after_s, text = text.split(" ", 2)
                 session.say(text)
                 asyncio.get_running_loop().call_later(float(after_s), cut)
+            case text if text.startswith("/slow "):
+                slow(float(text.removeprefix("/slow ")))
             case text:
                 session.say(text)
 
     def cut() -> None:
         session.interrupt()
         tell("cut", room=room)
+
+    def slow(late_s: float) -> None:
+        begin = ctx.room.local_participant.stream_bytes
+
+        async def begin_late(*args: Any, **options: Any) -> rtc.ByteStreamWriter:
+            await asyncio.sleep(late_s)
+            return await begin(*args, **options)
+
+        ctx.room.local_participant.stream_bytes = begin_late  # type: ignore[method-assign]
+        tell("slow", room=room)
 
     avatar = mien.AvatarSession(**json.loads(ctx.job.metadata or "{}"))
     await avatar.start(session, room=ctx.room)

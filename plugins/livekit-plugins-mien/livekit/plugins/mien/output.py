@@ -21,6 +21,8 @@ RATE_HZ = 24_000
 PAUSE = "mien.pause"
 RESUME = "mien.resume"
 CLEAR_TIMEOUT_S = 2.0
+OPEN_TIMEOUT_S = 1.0
+"""For a stream's beginning to leave, once the utterance is cut."""
 
 
 class MienAudioOutput(DataStreamAudioOutput):
@@ -57,7 +59,7 @@ class MienAudioOutput(DataStreamAudioOutput):
             self._skipping = True
             self.on_playback_finished(playback_position=0.0, interrupted=True)
             return
-        await super().capture_frame(frame)
+        await self._capture(frame)
         if self._skipping:  # the avatar went away meanwhile
             self._stream_writer = None
 
@@ -99,6 +101,24 @@ class MienAudioOutput(DataStreamAudioOutput):
             self._start_atask = asyncio.create_task(self._start_task())
         done, _ = await asyncio.wait([self._start_atask], timeout=self._join_timeout_s)
         return bool(done)
+
+    async def _capture(self, frame: rtc.AudioFrame) -> None:
+        """livekit-agents' own, but that a stream is opened to the end even if the session cuts the utterance meanwhile.
+
+        Else its beginning is on its way and nobody knows of it: no end follows, and the avatar waits for one.
+        """
+        capturing = asyncio.create_task(super().capture_frame(frame))
+        try:
+            await asyncio.shield(capturing)
+        except asyncio.CancelledError:
+            if self._clear_buffer_atask is not None and not self._clear_buffer_atask.done():
+                capturing.cancel()  # it still waits for the end of the one before; nothing is open
+            done, _ = await asyncio.wait([capturing], timeout=OPEN_TIMEOUT_S)
+            if not done:
+                capturing.cancel()
+            elif not capturing.cancelled() and (error := capturing.exception()) is not None:
+                logger.warning("an utterance that was cut could not be sent either: %s", error)
+            raise
 
     # -- pause and resume, in order
 
