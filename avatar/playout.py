@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 TICK_S = TICK_MS / 1000
 CATCH_UP_S = 0.12
 """A stall up to this long is caught up tick by tick; after a longer one the clock starts anew from now."""
-FIRST_HOLD_S = 0.008
+FIRST_HOLD_S = 0.016
 """A tick comes so much later at most, in a silence, if the first picture of a voice is there by then: the voice would
-have to wait for a whole tick else."""
+have to wait for a whole tick else. Less than what a sink holds besides the tick (LiveKit's queue: 20 ms)."""
 FADE_SAMPLES = SAMPLE_RATE_HZ // 100
 
 T = TypeVar("T")

@@ -120,7 +120,7 @@ def test_sound_waits_for_a_slow_first_picture_but_not_longer_than_the_grace() ->
     assert event.released_at - event.pushed_at <= 3 * TICK_S
 
 
-@pytest.mark.parametrize(("drawn_s", "heard_s"), [(0.019, 0.02), (0.025, 0.025), (0.027, 0.027), (0.035, 0.06)])
+@pytest.mark.parametrize(("drawn_s", "heard_s"), [(0.019, 0.02), (0.025, 0.025), (0.035, 0.035), (0.037, 0.06)])
 def test_a_tick_comes_a_little_late_for_a_first_picture_that_is_nearly_there(drawn_s: float, heard_s: float) -> None:
     async def script(stage: Stage) -> None:
         stage.playout.push(speech(1))  # 20 ms before the next tick
@@ -131,7 +131,7 @@ def test_a_tick_comes_a_little_late_for_a_first_picture_that_is_nearly_there(dra
     assert event.fresh
     assert event.released_at - event.pushed_at == pytest.approx(heard_s, abs=1e-6)
     late_ms = [tick.late_ms for tick in stage.ticks]
-    assert max(late_ms) <= 8 + 1e-6
+    assert max(late_ms) <= 16 + 1e-6
     assert late_ms[-3:] == pytest.approx([0, 0, 0], abs=1e-6), "only that one"
 
 
