@@ -4,7 +4,8 @@ The real `mien agent` and a LiveKit server; people with livekit's own client in 
 
 1. *rooms*: one room after the other, all avatars telling stories, until it is full: as in sessions.py. Then each
    person asks something of their own, and nobody may get another's answer, or anything of another's avatar.
-2. *joins*: people come and leave, one after the other; memory, threads and file descriptors of the worker must be flat.
+2. *joins*: people come and leave, one after the other; memory, threads, file descriptors and asyncio's tasks of the
+   worker must be flat.
 
 Each part has a summary of its own.
 """
@@ -34,7 +35,8 @@ MOST, SETTLE_S, WINDOW_S = 24, 6.0, 30.0
 JOINS, WARM_UP = 200, 40
 """The first conversations fill the allocator's heaps: memory is flat from then on."""
 SAMPLE_EVERY = 10
-GROWTH_MIB, GROWTH_THREADS, GROWTH_FILES = 20.0, 3, 5
+GROWTH_MIB = 20.0
+GROWTH = {"threads": 3, "files": 5, "tasks": 3}
 REST_S = 5.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -98,22 +100,25 @@ async def joins(report: Report, livekit: LiveKitServer, count: int, warm_up: int
     # An avatar waits two seconds for a person who went: some are on their way out while the next one comes.
     environment = livekit.environment | WORKER | {"MIEN_MAX_SESSIONS": "16"}
     async with (
-        serving("agent.cli", "agent", "dev", environment=environment, ready=READY) as worker,
+        serving("benchmarks.rooms_worker", environment=environment, ready=READY) as worker,
         serving("benchmarks.livekit_visitors", environment=environment, ready="(ready)") as visitors,
     ):
         for done in range(0, warm_up + count, SAMPLE_EVERY):
             await _come_and_go(visitors, SAMPLE_EVERY)
             await asyncio.sleep(REST_S)  # an avatar leaves two seconds after its person
-            rows.append({"joins": done + SAMPLE_EVERY, **held_by(worker.pid)})
+            asked = time.monotonic()
+            worker.tell("tasks")
+            tasks = (await worker.event("tasks", asked, 30))["alive"]
+            rows.append({"joins": done + SAMPLE_EVERY, **held_by(worker.pid), "tasks": tasks})
             print(rows[-1], flush=True)
         visitors.tell("stop")
     report.samples("joins", rows)
     before = next(row for row in rows if row["joins"] >= warm_up)
-    growth = {name: round(rows[-1][name] - before[name], 1) for name in ("memory_mib", "threads", "files")}
+    growth = {name: round(rows[-1][name] - before[name], 1) for name in ("memory_mib", *GROWTH)}
     report.facts["joins"] = {"first": before, "last": rows[-1], "growth": growth}
     report.bound(f"memory, after {count} joins", growth["memory_mib"], GROWTH_MIB, "MiB", n=count, stated_n=JOINS)
-    report.bound(f"threads, after {count} joins", growth["threads"], GROWTH_THREADS, "threads", n=count, stated_n=JOINS)
-    report.bound(f"files, after {count} joins", growth["files"], GROWTH_FILES, "files", n=count, stated_n=JOINS)
+    for name, most in GROWTH.items():
+        report.bound(f"{name}, after {count} joins", growth[name], most, name, n=count, stated_n=JOINS)
 
 
 async def _come_and_go(visitors: Server, count: int) -> None:
