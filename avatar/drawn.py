@@ -67,8 +67,8 @@ class DrawnRenderer:
     ) -> None:
         cv2.setNumThreads(1)  # OpenCV's own pool would spread one small drawing over every core of the machine
         self.name = name
-        self._rig = rig
-        self.still = Picture(self._rig.draw(motion.AT_REST, REST))
+        self._rig: Rig | None = rig
+        self.still = Picture(rig.draw(motion.AT_REST, REST))
         self.width, self.height = self.still.width, self.still.height
         self._speech = Speech(new_tracker)
         self._actor = Actor(self._speech, seed)
@@ -133,6 +133,8 @@ class DrawnRenderer:
                 idle.append(job.work)
             else:
                 job.work()
+        # A conversation that ended lives on in cycles until the collector comes; what draws must not: 4 MB at 512 px.
+        self._rig = None
         stopped = self._stopped
         assert stopped is not None
         _tell(stopped, lambda: stopped.set_result(None))
@@ -151,6 +153,7 @@ class DrawnRenderer:
             _tell(answer, lambda: None if answer.done() else answer.set_result(picture))
 
     def _picture(self, shot: Shot, mood: Mood) -> Picture:
+        assert self._rig is not None, "it was closed"
         return Picture(self._rig.draw(*self._actor.play(shot, mood)))
 
 
