@@ -5,7 +5,7 @@ The real `mien agent` and a LiveKit server; people with livekit's own client in 
 1. *rooms*: one room after the other, all avatars telling stories, until it is full: as in sessions.py. Then each
    person asks something of their own, and nobody may get another's answer, or anything of another's avatar.
 2. *joins*: people come and leave, one after the other; memory, threads, file descriptors and asyncio's tasks of the
-   worker must be flat.
+   worker must be flat. Python's cycles are collected before each look: what counts is what no collector gives back.
 
 Each part has a summary of its own.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import statistics
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ MOST, SETTLE_S, WINDOW_S = 24, 6.0, 30.0
 JOINS, WARM_UP = 200, 40
 """The first conversations fill the allocator's heaps: memory is flat from then on."""
 SAMPLE_EVERY = 10
+LOOKS = 5
+"""The median of so many of the first is compared with that of the last."""
 GROWTH_MIB = 20.0
 GROWTH = {"threads": 3, "files": 5, "tasks": 3}
 REST_S = 5.0
@@ -106,16 +109,22 @@ async def joins(report: Report, livekit: LiveKitServer, count: int, warm_up: int
         for done in range(0, warm_up + count, SAMPLE_EVERY):
             await _come_and_go(visitors, SAMPLE_EVERY)
             await asyncio.sleep(REST_S)  # an avatar leaves two seconds after its person
+            uncollected = held_by(worker.pid)["memory_mib"]
             asked = time.monotonic()
-            worker.tell("tasks")
-            tasks = (await worker.event("tasks", asked, 30))["alive"]
-            rows.append({"joins": done + SAMPLE_EVERY, **held_by(worker.pid), "tasks": tasks})
+            worker.tell("collect")
+            collected = await worker.event("collected", asked, 30)
+            here = {**held_by(worker.pid), "tasks": collected["tasks"], "uncollected_mib": uncollected}
+            rows.append({"joins": done + SAMPLE_EVERY, **here})
             print(rows[-1], flush=True)
         visitors.tell("stop")
     report.samples("joins", rows)
-    before = next(row for row in rows if row["joins"] >= warm_up)
-    growth = {name: round(rows[-1][name] - before[name], 1) for name in ("memory_mib", *GROWTH)}
-    report.facts["joins"] = {"first": before, "last": rows[-1], "growth": growth}
+    settled = [row for row in rows if row["joins"] > warm_up] or rows
+    first, last = (
+        {name: statistics.median(row[name] for row in some) for name in ("memory_mib", *GROWTH)}
+        for some in (settled[:LOOKS], settled[-LOOKS:])
+    )
+    growth = {name: round(last[name] - first[name], 1) for name in last}
+    report.facts["joins"] = {"first": first, "last": last, "growth": growth, "looks": LOOKS}
     report.bound(f"memory, after {count} joins", growth["memory_mib"], GROWTH_MIB, "MiB", n=count, stated_n=JOINS)
     for name, most in GROWTH.items():
         report.bound(f"{name}, after {count} joins", growth[name], most, name, n=count, stated_n=JOINS)
