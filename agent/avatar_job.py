@@ -25,6 +25,7 @@ from agent.persona import load_persona, shipped_personas
 from agent.settings import Settings
 from agent.watched import WatchedRenderer
 from avatar.frames import MienError
+from avatar.turns import short_turns
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ class AvatarJobs:
         """How to end each job from another thread."""
 
     async def hold(self, context: JobContext) -> None:
-        """The entry point of livekit-agents."""
+        """The entry point of livekit-agents, on a thread of the job's own."""
+        short_turns()
         job, loop = context.job.id, asyncio.get_running_loop()
         ended = asyncio.Event()
         self._capacity.begin(job)

@@ -28,6 +28,7 @@ from agent.settings import Settings
 from agent.smalltalk import SmallTalk
 from agent.watch_history import METHOD, answer, away
 from avatar.frames import MienError
+from avatar.turns import short_turns
 from rooms.livekit import LiveKitRoom, connect
 from rooms.livekit_calls import Answer, answering
 
@@ -64,7 +65,8 @@ class Jobs:
         """How to end each job from another thread."""
 
     async def hold(self, context: JobContext) -> None:
-        """The entry point of livekit-agents."""
+        """The entry point of livekit-agents, on a thread of the job's own."""
+        short_turns()
         job, loop = context.job.id, asyncio.get_running_loop()
         ended = asyncio.Event()
         self._capacity.begin(job)
