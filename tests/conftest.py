@@ -17,11 +17,12 @@ BESIDE = ("tests/unit/", "tests/musetalk/")
 """Tests that ask nothing of the clock: with several processes (`scripts/test`) they run beside the others."""
 TIMED = (
     "tests/unit/test_cli.py",
+    "tests/unit/test_turns.py",
     "tests/musetalk/test_engine.py",
     "tests/musetalk/test_renderer.py",
     "tests/musetalk/test_uploads.py",
 )
-"""Among those, but what these assert depends on how soon something happens."""
+"""Among those, but what these assert depends on how soon something happens, or on a thread's place in the system."""
 IN_TURN = "in turn"
 BEHIND = "gw0"
 """The process that runs them gets what processor time the others leave."""

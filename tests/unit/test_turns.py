@@ -24,7 +24,8 @@ def turn_s() -> float | None:
 def test_only_the_thread_that_asked_has_short_turns() -> None:
     if turn_s() is None or tuple(map(int, platform.release().split("-")[0].split(".")[:2])) < (6, 12):
         pytest.skip("this system knows no turns of a thread's own, or does not tell them")
-    usual, seen = turn_s(), []
+    usual = turn_s()
+    seen: list[float | None] = []
 
     def asks() -> None:
         seen.append(short_turns())
