@@ -25,7 +25,7 @@ from agent.persona import load_persona, shipped_personas
 from agent.settings import Settings
 from agent.watched import WatchedRenderer
 from avatar.frames import MienError
-from avatar.turns import short_turns
+from avatar.timeslice import short_slices
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class AvatarJobs:
 
     async def hold(self, context: JobContext) -> None:
         """The entry point of livekit-agents, on a thread of the job's own."""
-        short_turns()
+        short_slices()
         job, loop = context.job.id, asyncio.get_running_loop()
         ended = asyncio.Event()
         self._capacity.begin(job)

@@ -28,7 +28,7 @@ from agent.settings import Settings
 from agent.smalltalk import SmallTalk
 from agent.watch_history import METHOD, answer, away
 from avatar.frames import MienError
-from avatar.turns import short_turns
+from avatar.timeslice import short_slices
 from rooms.livekit import LiveKitRoom, connect
 from rooms.livekit_calls import Answer, answering
 
@@ -66,7 +66,7 @@ class Jobs:
 
     async def hold(self, context: JobContext) -> None:
         """The entry point of livekit-agents, on a thread of the job's own."""
-        short_turns()
+        short_slices()
         job, loop = context.job.id, asyncio.get_running_loop()
         ended = asyncio.Event()
         self._capacity.begin(job)

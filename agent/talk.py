@@ -28,7 +28,7 @@ from agent.models import Local, Models, choose_models
 from agent.persona import Persona, load_persona
 from agent.settings import Settings
 from avatar.frames import Picture
-from avatar.turns import short_turns
+from avatar.timeslice import short_slices
 from rooms.http import Guard, Service, make_app, serve
 from rooms.peer import offer_media_on
 
@@ -59,7 +59,7 @@ def run(
         MienError: a setting cannot be met (an address in use, a persona that is not there, …).
     """
     switch_soon()
-    short_turns()
+    short_slices()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_run(settings, open_browser, still, conversation))
     # Everything is closed. What remains are threads of the native libraries; taking the interpreter down around them

@@ -27,7 +27,7 @@ from avatar.puppet.motion import Mood, Pose
 from avatar.puppet.mouth import REST, Mouth, MouthTracker
 from avatar.puppet.speech import Speech
 from avatar.renderer import Expression, RendererError, Shot
-from avatar.turns import short_turns
+from avatar.timeslice import short_slices
 from avatar.waiting import Answer, Waiting
 
 CLOSE_TIMEOUT_S = 2.0
@@ -121,7 +121,7 @@ class DrawnRenderer:
 
     def _work(self) -> None:
         """The thread: jobs in order, those of idle pictures last, until there is one without work."""
-        short_turns()
+        short_slices()
         idle: deque[Callable[[], None]] = deque()
         while True:
             try:

@@ -17,7 +17,7 @@ BESIDE = ("tests/unit/", "tests/musetalk/")
 """Tests that ask nothing of the clock: with several processes (`scripts/test`) they run beside the others."""
 TIMED = (
     "tests/unit/test_cli.py",
-    "tests/unit/test_turns.py",
+    "tests/unit/test_timeslice.py",
     "tests/musetalk/test_engine.py",
     "tests/musetalk/test_renderer.py",
     "tests/musetalk/test_uploads.py",

@@ -2,8 +2,7 @@
 
 What is written to it on `lk.chat` it says; `/stop`, `/pause`, `/resume` and `/leave` it does; of
 `/brief SECONDS TEXT` it says the text, and stops after so long; from `/slow SECONDS` on a stream takes so long to begin
-as it may where the machine is busy. On standard output: one JSON object a line for what its
-session told it.
+as it may where the machine is busy. On standard output: one JSON object a line for what its session told it.
 """
 
 from __future__ import annotations
