@@ -47,6 +47,6 @@ class Decimator:
         self._held = held[count * _FACTOR :]
         if not count:
             return np.zeros(0, np.int16)
-        windows = np.lib.stride_tricks.sliding_window_view(held, _KERNEL.size)[: count * _FACTOR : _FACTOR]
-        exact = windows @ _KERNEL
+        # Three times as many as are kept: still half the time that picking them out first takes.
+        exact = np.convolve(held, _KERNEL, "valid")[: count * _FACTOR : _FACTOR]
         return np.clip(np.floor(exact / _SCALE + 0.5), -32768, 32767).astype(np.int16)

@@ -1,4 +1,4 @@
-"""What a person says, on its way to the session: the avatar's own voice left out, 16 kHz mono, in 20 ms frames.
+"""What a person says, on its way to the session: the avatar's own voice left out, 16 kHz mono, in 32 ms frames.
 
 In: 16 kHz mono from the room, and what the avatar itself plays. Out: livekit-agents' AudioInput.
 
@@ -22,8 +22,11 @@ from avatar.frames import SPEECH_RATE_HZ, Pcm
 
 _STEP = SPEECH_RATE_HZ // 100
 """The level is looked at every 10 ms."""
-_FRAME = 2 * _STEP
-_HELD_FRAMES = 100
+_PART = 2 * _STEP
+FRAME_SAMPLES = 512
+"""What voice activity detection looks at in one go: in frames of just that it waits for no sample longer than it must,
+and each goes the long way through the session alone."""
+_HELD_FRAMES = 62
 """Two seconds: when the session does not listen for longer, the oldest sound is of no use any more."""
 _ECHO_PACKETS = 40
 """An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
@@ -35,7 +38,7 @@ _LEAST_ECHO_DB = -32.0
 _USUAL, _ABOVE_USUAL_DB = 85, 9.0
 """An echo's loudest moments are 4 to 6 dB above this percentile of it (three voices, delayed by 0.14 and 0.3 s).
 Somebody who speaks over the avatar now and then does not reach the percentile."""
-_LEARNT_FRAMES, _UNLEARNT_FRAMES, _LEARN_EVERY = 400, 100, 25
+_LEARNT_PARTS, _UNLEARNT_PARTS, _LEARN_EVERY = 400, 100, 25
 """The level of the echo is that of the last 8 s of the avatar's speech; until there were 2 s of it, the worst is
 assumed."""
 _SPEAKS_PACKETS = 20
@@ -55,13 +58,16 @@ class Microphone(io.AudioInput):
         self._came = asyncio.Event()
         self._closed = False
         self._heard: Pcm = np.zeros(0, np.int16)
+        self._kept: list[Pcm] = []
+        self._kept_samples = 0
+        """What is left of it, until there is enough for a frame."""
         self._played: deque[float] = deque(maxlen=_ECHO_PACKETS)
         """How loud each of the last packets played was."""
         self._open_steps = 0
         self._below = _factor(_MOST_ECHO_DB)
-        self._ratios: deque[float] = deque(maxlen=_LEARNT_FRAMES)
-        """How loud each frame was beside the loudest that was played shortly before, while the avatar spoke."""
-        self._unlearnt = _UNLEARNT_FRAMES
+        self._ratios: deque[float] = deque(maxlen=_LEARNT_PARTS)
+        """How loud each 20 ms were beside the loudest that was played shortly before, while the avatar spoke."""
+        self._unlearnt = _UNLEARNT_PARTS
         self._silent_packets = 0
 
     def played(self, pcm: Pcm) -> None:
@@ -72,24 +78,37 @@ class Microphone(io.AudioInput):
 
     def hear(self, pcm: Pcm) -> None:
         """What their microphone took up: int16 [n] at 16 kHz."""
-        heard = np.concatenate([self._heard, pcm])
-        whole = heard.size - heard.size % _FRAME
-        self._heard = heard[whole:]
-        for frame in heard[:whole].reshape(-1, _FRAME):
-            self._frames.append(_frame(np.zeros_like(frame) if self.held else self._without_echo(frame)))
-            self._came.set()
+        heard = np.concatenate([self._heard, pcm]) if self._heard.size else pcm
+        whole = heard.size - heard.size % _PART
+        self._heard = heard[whole:].copy()
+        for part in heard[:whole].reshape(-1, _PART):
+            self._kept.append(np.zeros_like(part) if self.held else self._without_echo(part))
+            self._kept_samples += part.size
+        if self._kept_samples >= FRAME_SAMPLES:
+            self._pass_on()
 
     def close(self) -> None:
+        """The session hears what has come, and then the end."""
+        self._pass_on(all_of_it=True)
         self._closed = True
         self._came.set()
 
-    def _without_echo(self, frame: Pcm) -> Pcm:
+    def _pass_on(self, *, all_of_it: bool = False) -> None:
+        kept = np.concatenate(self._kept) if self._kept else np.zeros(0, np.int16)
+        whole = kept.size if all_of_it else kept.size - kept.size % FRAME_SAMPLES
+        for start in range(0, whole, FRAME_SAMPLES):
+            self._frames.append(_frame(kept[start : min(start + FRAME_SAMPLES, whole)]))
+        self._kept, self._kept_samples = [kept[whole:]], kept.size - whole
+        self._came.set()
+
+    def _without_echo(self, part: Pcm) -> Pcm:
+        """A copy, without what may be echo."""
+        kept = part.copy()
         loudest = max(self._played, default=0.0)
         if loudest == 0.0:
-            return frame
+            return kept
         if self._silent_packets < _SPEAKS_PACKETS:
-            self._learn(_loudness(frame) / loudest)
-        kept = frame.copy()
+            self._learn(_loudness(part) / loudest)
         for step in kept.reshape(-1, _STEP):
             self._open_steps = _OPEN_STEPS if _loudness(step) > loudest * self._below else self._open_steps - 1
             if self._open_steps <= 0:

@@ -13,6 +13,9 @@ import av
 
 from avatar.frames import SAMPLE_RATE_HZ, Pcm
 
+COMPLEXITY = "5"
+"""Of 10, which takes a third longer: 27.8 instead of 28.4 dB SNR on a voice, and a spectrum as close to it (3.52 and
+3.51 dB)."""
 BIT_RATE = 64_000
 """Of one voice: transparent (the codec's authors' listening tests, wiki.xiph.org/Opus_Recommended_Settings)."""
 TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
@@ -29,7 +32,7 @@ class OpusEncoder:
         codec.sample_rate = SAMPLE_RATE_HZ
         codec.time_base = TIME_BASE
         codec.bit_rate = BIT_RATE
-        codec.options = {"application": "lowdelay", "frame_duration": "20"}
+        codec.options = {"application": "lowdelay", "frame_duration": "20", "compression_level": COMPLEXITY}
         self._codec = codec
 
     def encode(self, pcm: Pcm, at_samples: int) -> av.Packet[Any]:

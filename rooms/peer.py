@@ -12,22 +12,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import av
-import numpy as np
 from aioice import ice
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
     RTCIceServer,
     RTCPeerConnection,
-    RTCRtpReceiver,
     RTCRtpSender,
     RTCSessionDescription,
 )
 from aiortc.codecs.base import Encoder
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
-from avatar.frames import SPEECH_RATE_HZ, MienError, Pcm
+from avatar.frames import MienError, Pcm
+from rooms.decoding import decode_here
 from rooms.reports import MediaClock, report_media_time
 from rooms.room import Message
 from rooms.tracks import PeerSink
@@ -82,11 +79,9 @@ class Peer:
         servers = [RTCIceServer(**server) for server in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._connection.on("connectionstatechange", self._state_changed)
-        self._connection.on("track", self._track_came)
         self._connection.on("datachannel", self._channel_came)
         self._sound: RTCRtpSender | None = None
         self._channel: RTCDataChannel | None = None
-        self._listening: asyncio.Task[None] | None = None
         self._connected = False
         self._closed = False
 
@@ -109,7 +104,7 @@ class Peer:
         video.setCodecPreferences([codec for codec in capabilities if codec.mimeType in ("video/VP8", "video/rtx")])
         for transceiver in connection.getTransceivers():
             if transceiver.kind == "audio":
-                _hear_at_once(transceiver.receiver)
+                decode_here(transceiver.receiver, self._hear)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
@@ -135,8 +130,6 @@ class Peer:
             return
         self._closed = True
         await self.sink.aclose()
-        if self._listening is not None:
-            self._listening.cancel()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._connection.close()
@@ -154,20 +147,9 @@ class Peer:
         elif state in ("failed", "closed"):
             await self.aclose()
 
-    def _track_came(self, track: MediaStreamTrack) -> None:
-        if track.kind == "audio" and self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(self._listen(track))
-
-    async def _listen(self, track: MediaStreamTrack) -> None:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
-        try:
-            while True:
-                heard = await track.recv()
-                assert isinstance(heard, av.AudioFrame), "an audio track's frames are audio"
-                for frame in resampler.resample(heard):
-                    self._on_hear(np.frombuffer(memoryview(frame.planes[0]), np.int16, frame.samples))
-        except MediaStreamError:
-            pass  # the page stopped its microphone, or is gone
+    def _hear(self, pcm: Pcm) -> None:
+        if not self._closed:
+            self._on_hear(pcm)
 
     def _channel_came(self, channel: RTCDataChannel) -> None:
         if channel.label != "mien":
@@ -200,15 +182,6 @@ class Peer:
         if self._sound is not None:
             origin = _sent_timestamp(self._sound) - self.sink.sound.handed
             self.send({"type": "hush", "until_rtp": (origin + until) % (1 << 32)})
-
-
-def _hear_at_once(receiver: RTCRtpReceiver) -> None:
-    """Pass each packet of the microphone on as it comes, still in order.
-
-    aiortc holds back four, which makes every answer and every interruption 65 ms later (measured), and protects against
-    nothing: a lost packet stalls its buffer either way. It has no option; the version is pinned and a test looks.
-    """
-    receiver._RTCRtpReceiver__jitter_buffer._prefetch = 0  # type: ignore[attr-defined]
 
 
 def _sent_timestamp(sender: RTCRtpSender) -> int:

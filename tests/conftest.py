@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -58,6 +59,13 @@ def _beside(nodeid: str) -> bool:
 def _both(nodeids: Iterable[str]) -> bool:
     """Whether there are tests of both kinds."""
     return len({_beside(nodeid) for nodeid in nodeids}) == 2
+
+
+def pytest_configure() -> None:
+    """Children that are ended by Ctrl-C must hear it, even where the tests run in the background of a shell, which has
+    all that it starts there ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

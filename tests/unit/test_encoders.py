@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from fractions import Fraction
 
 import av
@@ -10,9 +12,12 @@ import numpy.typing as npt
 import pytest
 from aiortc import RTCPeerConnection
 from aiortc.codecs.vpx import VpxPayloadDescriptor
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
+from rooms.decoding import DecodedHere, decode_here
 from rooms.opus import OpusEncoder
-from rooms.peer import _encode_with, _hear_at_once
+from rooms.peer import _encode_with
 from rooms.tracks import PictureTrack
 from rooms.vp8 import BITS_PER_PIXEL, LEAST_BIT_RATE, PictureEncoder
 
@@ -99,6 +104,34 @@ def test_the_rate_follows_what_the_receiver_says_within_what_the_size_needs() ->
     assert encoder.target_bitrate == LEAST_BIT_RATE
 
 
+def test_a_microphone_is_heard_where_its_packets_come_in_and_survives_one_that_is_none() -> None:
+    at = np.arange(PACKET * 50)
+    tone = (8000 * np.sin(2 * np.pi * 400 * at / 48_000)).astype(np.int16)
+    encoder = OpusEncoder()
+    heard: list[npt.NDArray[np.int16]] = []
+    decoder = DecodedHere(lambda pcm: heard.append(pcm.copy()))
+    opus = RTCRtpCodecParameters("audio/opus", 48_000, 2, 111)
+    for number in range(50):
+        packet = bytes(encoder.encode(tone[number * PACKET : (number + 1) * PACKET], number * PACKET))
+        if number == 25:
+            decoder.put((opus, JitterFrame(b"\xff" * 3, number * PACKET)))
+        decoder.put((opus, JitterFrame(packet, number * PACKET)))
+        assert len(heard) >= number  # the resampler keeps some samples back, and never a packet
+    sound = np.concatenate(heard).astype(np.float64)
+    assert abs(sound.size - 16_000) <= 2 * 320
+    spectrum = np.abs(np.fft.rfft(sound[4000:12_000] * np.hanning(8000)))
+    assert int(np.argmax(spectrum)) * 2 == 400
+    assert spectrum[205:].max() < 0.01 * spectrum.max()
+
+    waiting = threading.Thread(target=decoder.get, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    decoder.put(None)
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
 def test_small_changes_of_the_rate_do_not_cost_a_whole_picture() -> None:
     encoder = PictureEncoder()
     encoder.target_bitrate = 400_000
@@ -128,7 +161,9 @@ async def test_what_is_reached_into_is_there() -> None:
     assert receiver._RTCRtpReceiver__jitter_buffer._prefetch > 0  # type: ignore[attr-defined]
     encoder = PictureEncoder()
     _encode_with(sender, encoder)
-    _hear_at_once(receiver)
+    assert isinstance(receiver._RTCRtpReceiver__decoder_queue, queue.Queue)  # type: ignore[attr-defined]
+    decode_here(receiver, lambda pcm: None)
     assert sender._RTCRtpSender__encoder is encoder  # type: ignore[attr-defined]
     assert receiver._RTCRtpReceiver__jitter_buffer._prefetch == 0
+    assert isinstance(receiver._RTCRtpReceiver__decoder_queue, DecodedHere)
     await connection.close()

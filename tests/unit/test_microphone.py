@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from avatar.frames import SAMPLE_RATE_HZ, SPEECH_RATE_HZ, Pcm
-from rooms.microphone import Microphone
+from rooms.microphone import FRAME_SAMPLES, Microphone
 
 pytestmark = pytest.mark.unit
 
@@ -34,12 +34,20 @@ def passed(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64] | None, *
         microphone = Microphone()
         microphone.held = held
         out: list[Pcm] = []
+
+        async def listen() -> None:
+            async for frame in microphone:
+                out.append(np.frombuffer(frame.data, np.int16))
+
+        listening = asyncio.create_task(listen())
         for at in range(0, near.size - STEP + 1, STEP):
             if far is not None:
                 played = np.repeat(far[at : at + STEP], SAMPLE_RATE_HZ // SPEECH_RATE_HZ)
                 microphone.played(played.astype(np.int16))
             microphone.hear(near[at : at + STEP].astype(np.int16))
-            out.append(np.frombuffer((await anext(microphone)).data, np.int16))
+            await asyncio.sleep(0)
+        microphone.close()
+        await listening
         return np.concatenate(out)
 
     return asyncio.run(run())
@@ -107,11 +115,23 @@ def test_held_it_is_silent() -> None:
     assert not passed(voice(1, 2, 3000), None, held=True).any()
 
 
-def test_closing_ends_the_sound_after_what_was_heard() -> None:
-    async def run() -> int:
+def test_a_frame_is_passed_on_with_the_sample_that_completes_it_and_closing_ends_the_sound_after_the_rest() -> None:
+    async def run() -> list[int]:
         microphone = Microphone()
-        microphone.hear(np.ones(3 * STEP, np.int16))
-        microphone.close()
-        return len([frame async for frame in microphone])
+        came, sizes = [], []
 
-    assert asyncio.run(run()) == 3
+        async def listen() -> None:
+            async for frame in microphone:
+                sizes.append(frame.samples_per_channel)
+
+        listening = asyncio.create_task(listen())
+        for size in (STEP, STEP - 129, 1, 128, 4 * STEP):
+            microphone.hear(np.ones(size, np.int16))
+            await asyncio.sleep(0)
+            came.append(len(sizes))
+        assert came == [0, 0, 0, 1, 3]
+        microphone.close()
+        await listening
+        return sizes
+
+    assert asyncio.run(run()) == [FRAME_SAMPLES] * 3 + [6 * STEP - 3 * FRAME_SAMPLES]
