@@ -39,7 +39,7 @@ class DecodedHere:
         self._ended = threading.Event()
         self._codec: str | None = None
         self._decoder: Decoder | None = None
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
+        self._resampler: av.AudioResampler | None = None
 
     def put(self, coded: Coded | None) -> None:
         """The receiver has a packet, or no more."""
@@ -47,8 +47,9 @@ class DecodedHere:
             self._ended.set()
             return
         codec, packet = coded
-        if self._decoder is None or codec.name != self._codec:
+        if self._decoder is None or self._resampler is None or codec.name != self._codec:
             self._codec, self._decoder = codec.name, _decoder(codec)
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
         try:
             decoded: list[Any] = self._decoder.decode(packet)
         except av.FFmpegError as error:  # what a page sends may be anything; the next packet is decoded again

@@ -26,7 +26,7 @@ _PART = 2 * _STEP
 FRAME_SAMPLES = 512
 """What voice activity detection looks at in one go: in frames of just that it waits for no sample longer than it must,
 and each goes the long way through the session alone."""
-_HELD_FRAMES = 62
+_HELD_FRAMES = 63
 """Two seconds: when the session does not listen for longer, the oldest sound is of no use any more."""
 _ECHO_PACKETS = 40
 """An echo comes back within 800 ms: the way to the loudspeaker, its buffer, and the way from the microphone."""
