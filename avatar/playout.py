@@ -4,8 +4,8 @@ In: speech by segment (`push`, `end`), interruptions (`clear`), `pause` and `res
 conversation. Out: one `Frame` a tick to every sink, always picture and sound; and, for each segment, one `Started` (if
 any of it was released) and exactly one `Finished`, with how much of it the primary sink really sent.
 
-Sound leads. A segment starts when its first picture is ready, or when the renderer's grace is over; from then on
-sound never waits for a picture.
+Sound leads. A segment starts when its first picture is ready, or when the renderer's grace for it is over; from then
+on sound never waits for a picture.
 
 This file does not know what draws, what encodes or who listens.
 """
@@ -148,6 +148,7 @@ class Playout:
         """
         segment = self._queue[-1] if self._queue and not self._queue[-1].ended else self._open()
         speech = segment.push(pcm, self._clock(), self._tick + self._renderer.start_ticks)
+        self._heard_enough(segment)
         self._pictures.heard(segment, speech)
         self._plan()
         return segment.number
@@ -158,6 +159,7 @@ class Playout:
             return
         segment = self._queue[-1]
         segment.end(self._clock(), self._tick + self._renderer.start_ticks)
+        self._heard_enough(segment)
         self._pictures.ended(segment)
         self._plan()
 
@@ -227,10 +229,7 @@ class Playout:
         segment = self._queue[0] if self._queue and not self._paused else None
         if segment is None or segment.started or self.speaking:
             return None
-        needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
-        if segment.pushed < needed and not segment.ended:
-            return None
-        return self._pictures.first(self._tick, segment)
+        return self._pictures.first(self._tick, segment) if segment.drawable_at is not None else None
 
     async def ready(self) -> None:
         """Wait until every picture asked for the next tick has been answered (offline rendering)."""
@@ -292,13 +291,25 @@ class Playout:
                 self.stats.dry += 1
             return None
         if not segment.started:
-            grace_over = self._clock() - segment.ready_at >= self._renderer.start_grace_ms / 1000
             first = self._pictures.first(self._tick, segment)
-            if not grace_over and (first is None or not first.done()):
+            if (first is None or not first.done()) and not self._grace_over(segment):
                 return None
             segment.started = True
         segment.dry = False
         return segment
+
+    def _heard_enough(self, segment: Segment) -> None:
+        """Note when all that a segment's first picture needs of it has come."""
+        needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
+        if segment.drawable_at is None and (segment.pushed >= needed or segment.ended):
+            segment.drawable_at = self._clock()
+
+    def _grace_over(self, segment: Segment) -> bool:
+        """Whether the voice has waited long enough for its first picture, or for the sound that the picture needs."""
+        now, grace_ms = self._clock(), self._renderer.start_grace_ms
+        if segment.drawable_at is not None and now - segment.drawable_at >= grace_ms / 1000:
+            return True
+        return now - segment.ready_at >= (self._renderer.lookahead_ms + grace_ms) / 1000
 
     def _speech(self, segment: Segment) -> Pcm:
         """The segment's next 40 ms; silence fills up its last tick."""

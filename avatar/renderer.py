@@ -95,7 +95,8 @@ class Renderer(Protocol):
 
     @property
     def start_grace_ms(self) -> int:
-        """How long a segment's sound waits for its first picture: 120, or 200 on a GPU."""
+        """How long a segment's sound waits for its first picture, once the picture's sound is there with its lookahead:
+        40, or 200 on a GPU. For the lookahead itself it waits as long as that is, and then goes without."""
 
     @property
     def still(self) -> Picture:

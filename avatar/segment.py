@@ -33,6 +33,8 @@ class Segment:
         """When its first sample came."""
         self.ready_at = 0.0
         """When its first whole tick was there."""
+        self.drawable_at: float | None = None
+        """When its first picture's sound was there, lookahead included."""
         self.start_tick = 0
         self._chunks: deque[Pcm] = deque()
         self._recent: deque[Pcm] = deque(maxlen=RECENT_TICKS)

@@ -120,6 +120,29 @@ def test_sound_waits_for_a_slow_first_picture_but_not_longer_than_the_grace() ->
     assert event.released_at - event.pushed_at <= 3 * TICK_S
 
 
+@pytest.mark.parametrize(
+    ("piece_s", "pieces", "least_s"),
+    [
+        (1.0, 1, 0.04),  # all of it is there: only the drawing is waited for
+        (0.02, 50, 0.14),  # as it is heard: with the sixth piece the picture's sound is there
+        (0.05, 1, 0.12),  # no more comes than a part of the lookahead
+    ],
+)
+def test_the_grace_begins_when_the_first_picture_could_be_drawn(piece_s: float, pieces: int, least_s: float) -> None:
+    async def script(stage: Stage) -> None:
+        for _ in range(pieces):
+            stage.playout.push(speech(piece_s))
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+
+    never = ScriptedRenderer(
+        lookahead_ms=80, start_grace_ms=40, latency=lambda shot: 0.0 if shot.segment is None else None
+    )
+    (event,) = perform(script, never).heard.started
+    assert not event.fresh
+    assert least_s <= event.released_at - event.pushed_at <= least_s + TICK_S + 0.016
+
+
 @pytest.mark.parametrize(("drawn_s", "heard_s"), [(0.019, 0.02), (0.025, 0.025), (0.035, 0.035), (0.037, 0.06)])
 def test_a_tick_comes_a_little_late_for_a_first_picture_that_is_nearly_there(drawn_s: float, heard_s: float) -> None:
     async def script(stage: Stage) -> None:
