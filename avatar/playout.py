@@ -147,8 +147,8 @@ class Playout:
             The segment's number.
         """
         segment = self._queue[-1] if self._queue and not self._queue[-1].ended else self._open()
-        speech = segment.push(pcm, self._clock(), self._tick + self._renderer.start_ticks)
-        self._heard_enough(segment)
+        needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
+        speech = segment.push(pcm, self._clock(), self._tick + self._renderer.start_ticks, needed)
         self._pictures.heard(segment, speech)
         self._plan()
         return segment.number
@@ -159,7 +159,6 @@ class Playout:
             return
         segment = self._queue[-1]
         segment.end(self._clock(), self._tick + self._renderer.start_ticks)
-        self._heard_enough(segment)
         self._pictures.ended(segment)
         self._plan()
 
@@ -291,25 +290,13 @@ class Playout:
                 self.stats.dry += 1
             return None
         if not segment.started:
-            first = self._pictures.first(self._tick, segment)
-            if (first is None or not first.done()) and not self._grace_over(segment):
+            first, renderer = self._pictures.first(self._tick, segment), self._renderer
+            grace_over = segment.waited_enough(self._clock(), renderer.lookahead_ms, renderer.start_grace_ms)
+            if not grace_over and (first is None or not first.done()):
                 return None
             segment.started = True
         segment.dry = False
         return segment
-
-    def _heard_enough(self, segment: Segment) -> None:
-        """Note when all that a segment's first picture needs of it has come."""
-        needed = TICK_SAMPLES + self._renderer.lookahead_ms * SAMPLE_RATE_HZ / 1000
-        if segment.drawable_at is None and (segment.pushed >= needed or segment.ended):
-            segment.drawable_at = self._clock()
-
-    def _grace_over(self, segment: Segment) -> bool:
-        """Whether the voice has waited long enough for its first picture, or for the sound that the picture needs."""
-        now, grace_ms = self._clock(), self._renderer.start_grace_ms
-        if segment.drawable_at is not None and now - segment.drawable_at >= grace_ms / 1000:
-            return True
-        return now - segment.ready_at >= (self._renderer.lookahead_ms + grace_ms) / 1000
 
     def _speech(self, segment: Segment) -> Pcm:
         """The segment's next 40 ms; silence fills up its last tick."""

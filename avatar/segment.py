@@ -40,8 +40,12 @@ class Segment:
         self._recent: deque[Pcm] = deque(maxlen=RECENT_TICKS)
         self._decimator = Decimator()
 
-    def push(self, pcm: Pcm, now: float, start_tick: int) -> Pcm:
-        """Add samples at 48 kHz; returns the same at 16 kHz, as far as it is settled."""
+    def push(self, pcm: Pcm, now: float, start_tick: int, needed: float) -> Pcm:
+        """Add samples at 48 kHz; returns the same at 16 kHz, as far as it is settled.
+
+        Args:
+            needed: samples that the first picture takes, lookahead included.
+        """
         if not self.pushed and pcm.size:
             self.pushed_at = now
         had_tick = self.has_tick
@@ -49,6 +53,8 @@ class Segment:
             self._chunks.append(pcm)
             self.pushed += pcm.size
         self._became_ready(had_tick, now, start_tick)
+        if self.drawable_at is None and self.pushed >= needed:
+            self.drawable_at = now
         return self._decimator.push(pcm)
 
     def end(self, now: float, start_tick: int) -> None:
@@ -56,11 +62,19 @@ class Segment:
         had_tick = self.has_tick
         self.ended = True
         self._became_ready(had_tick, now, start_tick)
+        if self.drawable_at is None:
+            self.drawable_at = now
 
     def _became_ready(self, had_tick: bool, now: float, start_tick: int) -> None:
         if not had_tick and self.has_tick and not self.started:
             self.ready_at = now
             self.start_tick = start_tick
+
+    def waited_enough(self, now: float, lookahead_ms: float, grace_ms: float) -> bool:
+        """Whether its voice has waited long enough for its first picture, or for the sound that the picture takes."""
+        if self.drawable_at is not None and now - self.drawable_at >= grace_ms / 1000:
+            return True
+        return now - self.ready_at >= (lookahead_ms + grace_ms) / 1000
 
     @property
     def waiting(self) -> int:

@@ -38,8 +38,9 @@ class DecodedHere:
         self._on_hear = on_hear
         self._ended = threading.Event()
         self._codec: str | None = None
-        self._decoder: Decoder | None = None
-        self._resampler: av.AudioResampler | None = None
+        # Made for each codec, with the first of its packets.
+        self._decoder: Decoder
+        self._resampler: av.AudioResampler
 
     def put(self, coded: Coded | None) -> None:
         """The receiver has a packet, or no more."""
@@ -47,7 +48,7 @@ class DecodedHere:
             self._ended.set()
             return
         codec, packet = coded
-        if self._decoder is None or self._resampler is None or codec.name != self._codec:
+        if codec.name != self._codec:
             self._codec, self._decoder = codec.name, _decoder(codec)
             self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
         try:

@@ -58,9 +58,8 @@ class Microphone(io.AudioInput):
         self._came = asyncio.Event()
         self._closed = False
         self._heard: Pcm = np.zeros(0, np.int16)
-        self._kept: list[Pcm] = []
-        self._kept_samples = 0
-        """What is left of it, until there is enough for a frame."""
+        self._kept: Pcm = np.zeros(0, np.int16)
+        """What is left of it without echo, until there is enough for a frame."""
         self._played: deque[float] = deque(maxlen=_ECHO_PACKETS)
         """How loud each of the last packets played was."""
         self._open_steps = 0
@@ -78,37 +77,36 @@ class Microphone(io.AudioInput):
 
     def hear(self, pcm: Pcm) -> None:
         """What their microphone took up: int16 [n] at 16 kHz."""
-        heard = np.concatenate([self._heard, pcm]) if self._heard.size else pcm
+        heard = np.concatenate([self._heard, pcm])
         whole = heard.size - heard.size % _PART
-        self._heard = heard[whole:].copy()
-        for part in heard[:whole].reshape(-1, _PART):
-            self._kept.append(np.zeros_like(part) if self.held else self._without_echo(part))
-            self._kept_samples += part.size
-        if self._kept_samples >= FRAME_SAMPLES:
-            self._pass_on()
+        self._heard = heard[whole:]
+        parts = heard[:whole].reshape(-1, _PART)
+        cleaned = [np.zeros_like(part) if self.held else self._without_echo(part) for part in parts]
+        self._kept = np.concatenate([self._kept, *cleaned])
+        self._pass_on(self._kept.size - self._kept.size % FRAME_SAMPLES)
 
     def close(self) -> None:
         """The session hears what has come, and then the end."""
-        self._pass_on(all_of_it=True)
+        self._pass_on(self._kept.size)
         self._closed = True
         self._came.set()
 
-    def _pass_on(self, *, all_of_it: bool = False) -> None:
-        kept = np.concatenate(self._kept) if self._kept else np.zeros(0, np.int16)
-        whole = kept.size if all_of_it else kept.size - kept.size % FRAME_SAMPLES
-        for start in range(0, whole, FRAME_SAMPLES):
-            self._frames.append(_frame(kept[start : min(start + FRAME_SAMPLES, whole)]))
-        self._kept, self._kept_samples = [kept[whole:]], kept.size - whole
+    def _pass_on(self, samples: int) -> None:
+        """The first so many of those kept, in frames; only the last may be shorter."""
+        if not samples:
+            return
+        passed, self._kept = self._kept[:samples], self._kept[samples:]
+        for start in range(0, samples, FRAME_SAMPLES):
+            self._frames.append(_frame(passed[start : start + FRAME_SAMPLES]))
         self._came.set()
 
     def _without_echo(self, part: Pcm) -> Pcm:
-        """A copy, without what may be echo."""
-        kept = part.copy()
         loudest = max(self._played, default=0.0)
         if loudest == 0.0:
-            return kept
+            return part
         if self._silent_packets < _SPEAKS_PACKETS:
             self._learn(_loudness(part) / loudest)
+        kept = part.copy()
         for step in kept.reshape(-1, _STEP):
             self._open_steps = _OPEN_STEPS if _loudness(step) > loudest * self._below else self._open_steps - 1
             if self._open_steps <= 0:

@@ -39,7 +39,7 @@ class Clock:
 
 def segment(number: int, samples: int, *, ended: bool = True) -> Segment:
     made = Segment(number)
-    made.push(np.arange(samples).astype(np.int16), 0.0, 0)
+    made.push(np.arange(samples).astype(np.int16), 0.0, 0, TICK_SAMPLES)
     if ended:
         made.end(0.0, 0)
     return made
