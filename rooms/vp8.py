@@ -74,7 +74,8 @@ def _open(width_px: int, height_px: int, bit_rate: int) -> av.VideoCodecContext:
         "cpu-used": "-12",
         "lag-in-frames": "0",
         "noise-sensitivity": "0",
-        "static-thresh": "1",
+        # What has changed by less than 2 (mean squared, of 255) is not coded again: 12% less work, 0.1 dB.
+        "static-thresh": "500",
         # One rate, kept within a second: a burst would wait in the network, and the voice behind it.
         "minrate": str(bit_rate),
         "maxrate": str(bit_rate),

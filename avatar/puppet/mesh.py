@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from avatar.puppet import anatomy as at
 from avatar.puppet.motion import Pose
-from avatar.puppet.planes import Bytes, as_bytes
+from avatar.puppet.planes import Bytes
 
 Floats = npt.NDArray[np.float32]
 CELLS = 64
@@ -27,7 +27,7 @@ MOST_SHIFT = 0.08
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """A plane of the painting and the picture's plane that it is moved into.
+    """A plane of the painting, of one channel or four, and the picture's plane that it is moved into.
 
     Args:
         coarse: how many times smaller than luma both are.
@@ -85,14 +85,9 @@ class Mesh:
         reached = np.flatnonzero((self._y > at.JAW_FROM_Y - MOST_SHIFT) & (self._y < at.NECK_END_Y + MOST_SHIFT))
         self._jaw_nodes = slice(int(reached[0]), int(reached[-1]) + 1)
         self._fields = _fields(self._x, self._y)
-        self._sources = self.sources(Pose(), 0.0)
         side = (cells + 2) * cell
         # Kept from picture to picture: fresh ones would cost a page fault for every 4 KiB.
-        self._buffers: dict[tuple[int, int], Floats] = {
-            (coarse, axis): np.empty((side // coarse, side // coarse), np.float32)
-            for coarse in (1, 2)
-            for axis in (0, 1)
-        }
+        self._buffers = [np.empty(side * side, np.float32) for _ in (0, 1)]
 
     def sources(self, pose: Pose, jaw: float) -> tuple[Floats, Floats]:
         """Where in the painting each node comes from, shares of its side: x and y, float32 [cells + 2, cells + 2]."""
@@ -110,37 +105,28 @@ class Mesh:
             source_y[near] -= np.float32(jaw * at.CHIN_DROP) * self._jaw_side[near] * jaw_share(source_y[near])
         return source_x.reshape(self._shape), source_y.reshape(self._shape)
 
-    def warp(self, pose: Pose, jaw: float, planes: Sequence[Plane], areas: Sequence[Area]) -> None:
-        """Move the painting's planes into these areas of the picture's."""
-        self._sources = self.sources(pose, jaw)
-        for coarse in sorted({plane.coarse for plane in planes}):
-            x, y = (self._spread(source, axis, coarse) for axis, source in enumerate(self._sources))
-            for plane in planes:
-                if plane.coarse != coarse:
-                    continue
-                for area in areas:
-                    part = area.at(coarse)
-                    cv2.remap(
-                        plane.source, x[part], y[part], cv2.INTER_LINEAR, dst=plane.target[part],
-                        borderMode=cv2.BORDER_REPLICATE,
-                    )  # fmt: skip
+    def warp(self, sources: tuple[Floats, Floats], plane: Plane, areas: Sequence[Area]) -> None:
+        """Move one of the painting's planes, by what `sources` gave, into these areas of the picture's."""
+        scale = np.float32(self._source_px / plane.coarse)
+        grids = [nodes * scale - np.float32(0.5) for nodes in sources]
+        for area in areas:
+            x, y = (
+                self._spread(grid, buffer, area, plane.coarse)
+                for grid, buffer in zip(grids, self._buffers, strict=True)
+            )
+            target = plane.target[area.at(plane.coarse)]
+            cv2.remap(plane.source, x, y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
 
-    def warp_coarsely(self, source: Bytes) -> Bytes:
-        """Move one more plane of the painting as the last `warp` did, into a plane of two by two pixels a cell."""
-        side = np.float32(len(source))
-        x, y = (
-            cv2.resize(nodes * side - np.float32(0.5), (2 * nodes.shape[1], 2 * nodes.shape[0]))[2:-2, 2:-2]
-            for nodes in self._sources
-        )
-        return as_bytes(cv2.remap(source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-
-    def _spread(self, nodes: Floats, axis: int, coarse: int) -> Floats:
-        """Nodes, one more than the picture needs on each side, to one value a pixel, in px of the painting's plane."""
-        buffer = self._buffers[coarse, axis]
-        grid = nodes * np.float32(self._source_px / coarse) - np.float32(0.5)
-        cv2.resize(grid, buffer.shape, dst=buffer, interpolation=cv2.INTER_LINEAR)
-        border = self._cell // coarse
-        return buffer[border:-border, border:-border]
+    def _spread(self, grid: Floats, buffer: Floats, area: Area, coarse: int) -> Floats:
+        """Nodes to one value a pixel of an area: between the nodes that lie around it, in the first of the buffer."""
+        cell, px = self._cell, self._cell // coarse
+        top, left = area.top // cell, area.left // cell
+        near = grid[top : -(-area.bottom // cell) + 2, left : -(-area.right // cell) + 2]
+        height, width = near.shape[0] * px, near.shape[1] * px
+        spread = buffer[: height * width].reshape(height, width)
+        cv2.resize(near, (width, height), dst=spread, interpolation=cv2.INTER_LINEAR)
+        y, x = area.top // coarse - top * px + px, area.left // coarse - left * px + px
+        return spread[y : y + (area.bottom - area.top) // coarse, x : x + (area.right - area.left) // coarse]
 
 
 def _fields(x: Floats, y: Floats) -> Floats:

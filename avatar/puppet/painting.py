@@ -26,8 +26,6 @@ from avatar.puppet.planes import Bytes, Window, chroma_of, luma_of, to_bytes
 
 SEAM, SEAM_LEVEL = 0.005, 0.15
 """How the sheet's edge is found: where the figure, blurred so far, is no more than this."""
-SEAM_COARSE = 4
-"""How many times smaller than the painting the sheet's edge is kept: it is smooth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +35,15 @@ class Painting:
     Args:
         side: px of the square painting, finer than the picture.
         luma: uint8 [side, side]; eyes and mouth are blank skin.
-        chroma: uint8 [side, side // 2], U above V.
-        beyond: uint8 [side // 4, side // 4], up to 127 on the sheet, more where it has ended.
+        tint: uint8 [side // 2, side // 2, 4]: U, V, how far beyond the sheet (more than 127: it has ended), and
+            nothing, since four channels are moved in less time than two or three.
         backdrop: I420 of the picture's size, without the figure.
         eyes, lips: what is composed into it for each picture.
     """
 
     side: int
     luma: Bytes
-    chroma: Bytes
-    beyond: Bytes
+    tint: Bytes
     backdrop: Planes
     eyes: Eyes
     lips: Lips
@@ -89,11 +86,11 @@ def paint(look: Look, size_px: int) -> Painting:
     eyes = Eyes(window, look, below[window.luma], _cut(front, window), light)
     colour: Floats = (canvas.colour * light).clip(0.0, 1.0)
     lips = Lips(mouth, look, colour[mouth.luma], light)
+    unused = np.zeros((side // 2, side // 2), np.uint8)
     return Painting(
         side,
         to_bytes(_dithered(luma_of(colour))),
-        to_bytes(chroma_of(colour)),
-        _beyond(canvas),
+        np.dstack([*to_bytes(chroma_of(colour)).reshape(2, side // 2, side // 2), _beyond(canvas), unused]),
         _i420(as_floats(cv2.resize(backdrop, (size_px, size_px), interpolation=cv2.INTER_AREA))),
         eyes,
         lips,
@@ -101,10 +98,10 @@ def paint(look: Look, size_px: int) -> Painting:
 
 
 def _beyond(canvas: Canvas) -> Bytes:
-    """Where the sheet has ended, a little outside of the figure."""
-    small = canvas.width // SEAM_COARSE, canvas.width // SEAM_COARSE
+    """Where the sheet has ended, a little outside of the figure; at chroma's size."""
+    small = canvas.width // 2, canvas.width // 2
     figure = as_floats(cv2.resize(np.clip(3.0 * canvas.alpha, 0.0, 1.0), small, interpolation=cv2.INTER_AREA))
-    sheet = canvas.blurred(figure, SEAM / SEAM_COARSE)
+    sheet = canvas.blurred(figure, SEAM / 2)
     return to_bytes(255.0 * np.clip(1.0 - 0.5 * sheet / SEAM_LEVEL, 0.0, 1.0))
 
 

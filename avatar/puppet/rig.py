@@ -39,20 +39,23 @@ class Rig:
         self._size_px = size_px
         self._painting = paint(look, size_px)
         self._mesh = Mesh(size_px, self._painting.side)
-        self._areas = areas(self._painting.beyond, size_px)
+        self._areas = areas(self._painting.tint[..., 2], size_px)
         # At rest the mouth is the same picture after picture, and eyes are still more often than not.
         self._spoken = (REST, AT_REST.smile, AT_REST.aside)
         self._lips = self._painting.lips.compose(*self._spoken)
         self._seen = (AT_REST.lids, AT_REST.gaze_x, AT_REST.gaze_y)
         self._eyes = self._painting.eyes.compose(*self._seen)
         self._luma = self._painting.luma.copy()
-        self._chroma = self._painting.chroma.copy()
-        # Where the sheet has ended, at chroma's size: kept, as the mesh's buffers are.
-        self._beyond: Bytes = np.zeros((size_px // 2, size_px // 2), np.uint8)
+        self._tint = self._painting.tint.copy()
+        # Of the picture, at chroma's size: kept, as the mesh's buffers are. No area covers all of it, and beyond them
+        # the sheet has ended.
+        self._moved: Bytes = np.full((size_px // 2, size_px // 2, 4), 255, np.uint8)
+        self._beyond: Bytes = np.empty((size_px // 2, size_px // 2), np.uint8)
+        self._sheet: Bytes = np.empty_like(self._beyond)
 
     def draw(self, pose: Pose, mouth: Mouth) -> Planes:
         """I420, uint8 [size * 3 // 2, size]: a function of its arguments alone."""
-        painting, half_side = self._painting, self._painting.side // 2
+        painting = self._painting
         spoken, seen = (mouth, pose.smile, pose.aside), (pose.lids, pose.gaze_x, pose.gaze_y)
         if spoken != self._spoken:
             self._spoken, self._lips = spoken, painting.lips.compose(*spoken)
@@ -61,38 +64,31 @@ class Rig:
         (lips_luma, lips_chroma, jaw), (eyes_luma, eyes_chroma) = self._lips, self._eyes
         window = painting.eyes.window
         self._luma[window.luma] = eyes_luma
-        rows, columns = window.chroma
-        middle = window.height // 2
-        self._chroma[:half_side][rows, columns] = eyes_chroma[:middle]
-        self._chroma[half_side:][rows, columns] = eyes_chroma[middle:]
+        self._tint[window.chroma][..., :2] = np.moveaxis(eyes_chroma.reshape(2, window.height // 2, -1), 0, -1)
         window = painting.lips.window
         self._luma[window.luma] = lips_luma
-        rows, columns = window.chroma
-        middle = window.width // 2
-        self._chroma[:half_side][rows, columns] = lips_chroma[:, :middle]
-        self._chroma[half_side:][rows, columns] = lips_chroma[:, middle:]
+        self._tint[window.chroma][..., :2] = np.moveaxis(lips_chroma.reshape(-1, 2, window.width // 2), 1, -1)
         size, half = self._size_px, self._size_px // 2
         planes = np.empty((size * 3 // 2, size), np.uint8)
         laid, behind = ((whole[:size], *whole[size:].reshape(2, half, half)) for whole in (planes, painting.backdrop))
-        self._mesh.warp(
-            pose,
-            jaw,
-            (
-                Plane(self._luma, laid[0], 1),
-                Plane(self._chroma[:half_side], laid[1], 2),
-                Plane(self._chroma[half_side:], laid[2], 2),
-            ),
-            self._areas,
-        )
-        seam = self._mesh.warp_coarsely(painting.beyond)
-        cv2.resize(seam, self._beyond.shape, dst=self._beyond, interpolation=cv2.INTER_LINEAR)
+        # Chroma first: with it comes where the sheet is, and luma is moved only there.
+        sources = self._mesh.sources(pose, jaw)
+        self._mesh.warp(sources, Plane(self._tint, self._moved, 2), self._areas)
+        cv2.split(self._moved, [*laid[1:], self._beyond, self._sheet])
         cv2.threshold(self._beyond, 127, 255, cv2.THRESH_BINARY, dst=self._beyond)
+        cv2.bitwise_not(self._beyond, dst=self._sheet)
+        self._mesh.warp(sources, Plane(self._luma, laid[0], 1), [self._reached(area) for area in self._areas])
         # Two pixels of a row as one number: so luma, too, is laid with chroma's mask.
         still, plane = behind[0].view(np.uint16), laid[0].view(np.uint16)
         halves = (still[0::2], plane[0::2]), (still[1::2], plane[1::2])
         for still, plane in (*halves, *zip(behind[1:], laid[1:], strict=True)):
             cv2.copyTo(still, self._beyond, plane)
         return planes
+
+    def _reached(self, area: Area) -> Area:
+        """What the sheet covers of an area in this picture."""
+        left, top, width, height = (2 * px for px in cv2.boundingRect(self._sheet[area.at(2)]))
+        return Area(area.top + top, area.left + left, area.top + top + height, area.left + left + width)
 
 
 def areas(beyond: Bytes, size_px: int) -> tuple[Area, ...]:

@@ -189,10 +189,11 @@ def test_whole_pictures_never_jump() -> None:
 @pytest.mark.parametrize("section", [{}, {"hair_style": "bun"}, {"hair_style": "coils", "face": "square"}])
 def test_the_figure_never_leaves_the_part_of_the_picture_that_is_warped(section: dict[str, str]) -> None:
     painting = paint(Look.parse(section), SIZE_PX)
-    head, _ = areas(painting.beyond, SIZE_PX)
-    size = len(painting.beyond)
-    rows = [row for row in range(0, int(SHOULDERS_FROM * size), 4) if (painting.beyond[row] < 128).any()]
-    ends = [np.flatnonzero(painting.beyond[row] < 128)[[0, -1]] for row in rows]
+    beyond = painting.tint[..., 2]
+    head, _ = areas(beyond, SIZE_PX)
+    size = len(beyond)
+    rows = [row for row in range(0, int(SHOULDERS_FROM * size), 4) if (beyond[row] < 128).any()]
+    ends = [np.flatnonzero(beyond[row] < 128)[[0, -1]] for row in rows]
     outer = np.array(
         [((x + 0.5) / size, (row + 0.5) / size) for row, pair in zip(rows, ends, strict=True) for x in pair]
     )
