@@ -67,15 +67,18 @@ class Picture:
         self._published = published
 
     async def watch(self, tell: Callable[[bool], None], *, known: Callable[[], None] = lambda: None) -> None:
-        """Tell whenever somebody begins to take them or nobody does any more. There is an event for the first only.
+        """Tell whenever somebody begins to take them or nobody does any more. There is an event for the first only,
+        and statistics may not show that one yet.
 
         Args:
             known: called once, at the first subscription.
         """
         await self._published.wait_for_subscription()
         known()
-        watched = False
+        watched = True
+        tell(watched)
         while True:
+            await asyncio.sleep(WATCH_S)
             encoded = any(
                 one.outbound_rtp.outbound.active
                 for one in await self._track.get_stats()
@@ -85,4 +88,3 @@ class Picture:
                 watched = encoded
                 logger.debug("the picture is %s", "watched" if watched else "not watched")
                 tell(watched)
-            await asyncio.sleep(WATCH_S)
