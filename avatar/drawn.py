@@ -3,7 +3,7 @@
 The loop's side knows when a picture's audio is there; the thread's side owns the speech, the listener and the drawing,
 and works off one queue in order, but for idle pictures: they wait until nothing else does, since a voice may be waiting
 for the picture of its first sound. Each conversation has its own thread: conversations may live on different event
-loops, one that closes takes its thread along, and none waits in another's queue. But only one of them draws at a time.
+loops, one that closes takes its thread along, and none waits in another's queue; they draw in turn where that is soon.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -31,11 +31,14 @@ from avatar.waiting import Answer, Waiting
 
 CLOSE_TIMEOUT_S = 2.0
 """A drawing takes milliseconds; a thread that needs longer to stop is a fault worth reporting."""
-_ONE_AT_A_TIME = threading.Lock()
-"""Of a process's pictures. OpenCV and numpy give the interpreter lock up and take it back some hundred times a picture;
-of two that are drawn at once each waits for the other, and the event loop for both, every time. Three conversations on
-two cores took 0.87 cores so, with 3,700 to 8,800 context switches a second, and take 0.70 with 2,200 to 3,200 (means of
-4 runs each, in turn). A picture takes 2 to 4 of its 40 ms: enough for ten conversations, which fill an interpreter."""
+_drawing = threading.Lock()
+"""Held by the conversation that draws, of all in a process. OpenCV and numpy give the interpreter lock up and take it
+back some hundred times a picture; of two that are drawn at once each waits for the other, and the event loop for both,
+every time. Three conversations on two cores took 0.87 cores so, with 3,700 to 8,800 context switches a second, and 0.70
+with 2,200 to 3,200 where they took turns (means of 4 runs each)."""
+TURN_S = 0.01
+"""So long each waits for its turn: while the event loop is busy a picture may take 30 ms, and what three take one after
+another would come too late."""
 
 
 class _Job(NamedTuple):
@@ -162,8 +165,19 @@ class DrawnRenderer:
 
     def _picture(self, shot: Shot, mood: Mood) -> Picture:
         assert self._rig is not None, "it was closed"
-        with _ONE_AT_A_TIME:
+        with _turn():
             return Picture(self._rig.draw(*self._actor.play(shot, mood)))
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Draw alone, or with others where it would take too long until they have finished."""
+    alone = _drawing.acquire(timeout=TURN_S)
+    try:
+        yield
+    finally:
+        if alone:
+            _drawing.release()
 
 
 def _tell(future: asyncio.Future[Any], answer: Callable[[], None]) -> None:
