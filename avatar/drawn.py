@@ -41,11 +41,24 @@ TURN_S = 0.01
 another would come too late."""
 
 
-class _Job(NamedTuple):
-    """Something for the thread to do; None: to end."""
+UNTOLD_MOST = 100
+"""So many pushes wait for a picture to be asked for: where none is, they are handed on without."""
 
-    work: Callable[[], None] | None
+
+class _Job(NamedTuple):
+    """Something for the thread to do.
+
+    Args:
+        heard: comes first.
+        draw: a picture, if one is asked for.
+        idle: which can wait.
+        last: end.
+    """
+
+    heard: list[Callable[[], None]]
+    draw: Callable[[], None] | None = None
     idle: bool = False
+    last: bool = False
 
 
 class Rig(Protocol):
@@ -85,6 +98,7 @@ class DrawnRenderer:
         self._waiting = Waiting(self.lookahead_ms)
         self._moods = motion.Moods()
         self._stopped: asyncio.Future[None] | None = None
+        self._untold: list[Callable[[], None]] = []
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -92,17 +106,17 @@ class DrawnRenderer:
     def push(self, segment: int, pcm: Pcm) -> None:
         if self._waiting.push(segment, len(pcm)):
             own = pcm.copy()
-            self._do(lambda: self._speech.push(segment, own))
+            self._tell_next(lambda: self._speech.push(segment, own))
             self._waiting.serve()
 
     def end(self, segment: int) -> None:
         if self._waiting.end(segment):
-            self._do(lambda: self._speech.end(segment))
+            self._tell_next(lambda: self._speech.end(segment))
             self._waiting.serve()
 
     def clear(self, generation: int) -> None:
         self._waiting.clear()
-        self._do(self._speech.clear)
+        self._tell_next(self._speech.clear)
 
     def express(self, expression: Expression, tick: int) -> None:
         self._moods.express(expression, tick)
@@ -116,7 +130,7 @@ class DrawnRenderer:
         if self._stopped is None:
             self._waiting.close()
             self._stopped = asyncio.get_running_loop().create_future()
-            self._jobs.put(_Job(None))
+            self._do(last=True)
         try:
             await asyncio.wait_for(asyncio.shield(self._stopped), CLOSE_TIMEOUT_S)
         except TimeoutError:
@@ -125,11 +139,19 @@ class DrawnRenderer:
             ) from None
         self._thread.join()
 
-    def _do(self, work: Callable[[], None], *, idle: bool = False) -> None:
-        self._jobs.put(_Job(work, idle))
+    def _tell_next(self, heard: Callable[[], None]) -> None:
+        """Have the thread know before its next picture. To wake it for each push would have it fight the event loop for
+        the interpreter where that is busiest: a reply begins with a hundred of them."""
+        self._untold.append(heard)
+        if len(self._untold) >= UNTOLD_MOST:
+            self._do()
+
+    def _do(self, draw: Callable[[], None] | None = None, *, idle: bool = False, last: bool = False) -> None:
+        untold, self._untold = self._untold, []
+        self._jobs.put(_Job(untold, draw, idle, last))
 
     def _work(self) -> None:
-        """The thread: jobs in order, those of idle pictures last, until there is one without work."""
+        """The thread: jobs in order, those of idle pictures last, until the last."""
         short_slices()
         idle: deque[Callable[[], None]] = deque()
         while True:
@@ -138,12 +160,16 @@ class DrawnRenderer:
             except queue.Empty:
                 idle.popleft()()
                 continue
-            if job.work is None:
+            for heard in job.heard:
+                heard()
+            if job.last:
                 break
+            if job.draw is None:
+                continue
             if job.idle:
-                idle.append(job.work)
+                idle.append(job.draw)
             else:
-                job.work()
+                job.draw()
         # A conversation that ended lives on in cycles until the collector comes; what draws must not: 4 MB at 512 px.
         self._rig = None
         stopped = self._stopped
