@@ -37,10 +37,8 @@ back some hundred times a picture; of two that are drawn at once each waits for 
 every time. Three conversations on two cores took 0.87 cores so, with 3,700 to 8,800 context switches a second, and 0.70
 with 2,200 to 3,200 where they took turns (means of 4 runs each)."""
 TURN_S = 0.01
-"""So long each waits for its turn: while the event loop is busy a picture may take 30 ms, and what three take one after
-another would come too late."""
-
-
+"""So long each waits for its turn, and not at all if its next picture is asked for already: while the event loop is
+busy a picture may take 30 ms, and what three take one after another would come too late."""
 UNTOLD_MOST = 100
 """So many pushes wait for a picture to be asked for: where none is, they are handed on without."""
 
@@ -141,7 +139,7 @@ class DrawnRenderer:
 
     def _tell_next(self, heard: Callable[[], None]) -> None:
         """Have the thread know before its next picture. To wake it for each push would have it fight the event loop for
-        the interpreter where that is busiest: a reply begins with a hundred of them."""
+        the interpreter where that is busiest: a long reply's first seconds bring a hundred of them."""
         self._untold.append(heard)
         if len(self._untold) >= UNTOLD_MOST:
             self._do()
@@ -191,14 +189,14 @@ class DrawnRenderer:
 
     def _picture(self, shot: Shot, mood: Mood) -> Picture:
         assert self._rig is not None, "it was closed"
-        with _turn():
+        with _turn(TURN_S if self._jobs.empty() else 0.0):
             return Picture(self._rig.draw(*self._actor.play(shot, mood)))
 
 
 @contextlib.contextmanager
-def _turn() -> Iterator[None]:
-    """Draw alone, or with others where it would take too long until they have finished."""
-    alone = _drawing.acquire(timeout=TURN_S)
+def _turn(wait_s: float) -> Iterator[None]:
+    """Draw alone, or beside others who have not finished after so long."""
+    alone = _drawing.acquire(timeout=wait_s)
     try:
         yield
     finally:
